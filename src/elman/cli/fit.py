@@ -1,0 +1,108 @@
+"""`elman fit`: train."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from elman.cli.common import AsJson, DataFiles, Format, errors, number, print_json
+
+NAME = "fit"
+EXAMPLES = """[b]Examples[/b]
+
+elman fit forecast demand.csv --time date --target load --horizon 24 --out runs/load
+
+elman fit language book.txt --level char --budget 10m --out runs/book"""
+
+
+def _list(text: str | None) -> list[str] | None:
+    """A comma-separated option."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def command(
+    task: Annotated[
+        str,
+        typer.Argument(metavar="TASK", help="forecast or language; see [b]elman list tasks[/b].", show_default=False),
+    ],
+    data: DataFiles,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; new or empty. Default: the next free one under runs/.")
+    ] = None,
+    encoder: Annotated[str | None, typer.Option(help="Any cell; see [b]elman list cells[/b].")] = None,
+    hidden: Annotated[int | None, typer.Option(help="Units of each layer.")] = None,
+    layers: Annotated[int | None, typer.Option(help="Layers.")] = None,
+    bidirectional: Annotated[
+        bool | None, typer.Option("--bidirectional", help="Read both ways, where the task allows it.")
+    ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Probability of zeroing a value, of inputs, between layers, of outputs.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training part at most.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time to train, like 90s or 10m; the best weights are kept.")
+    ] = None,
+    valid: Annotated[str | None, typer.Option(help="Data to select on, instead of a part that is held out.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order and dropout. Default: 1.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any setting; see --dry-run.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file of settings, such as another run's config.toml.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read the data, show the settings as TOML, train nothing.")
+    ] = False,
+    format: Format = None,
+    no_header: Annotated[
+        bool | None, typer.Option("--no-header", help="Tables have no header; columns go by number.")
+    ] = None,
+    json: AsJson = False,
+    time: Annotated[
+        str | None, typer.Option(metavar="COL[,COL]", help="forecast: time stamp, joined from several columns.")
+    ] = None,
+    time_format: Annotated[
+        str | None, typer.Option(help="forecast: like %d/%m/%y %H, or dayfirst or monthfirst.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(metavar="COL[,COL]", help="forecast: what to forecast.")] = None,
+    horizon: Annotated[int | None, typer.Option(help="forecast: steps ahead.")] = None,
+    context: Annotated[int | None, typer.Option(help="forecast: steps that only warm up the state.")] = None,
+    id: Annotated[str | None, typer.Option(metavar="COL", help="forecast: which series a row belongs to.")] = None,
+    past: Annotated[str | None, typer.Option(metavar="COLS", help="forecast: covariates known up to now.")] = None,
+    future: Annotated[str | None, typer.Option(metavar="COLS", help="forecast: covariates known ahead.")] = None,
+    static: Annotated[
+        str | None, typer.Option(metavar="COLS", help="forecast: covariates constant in a series.")
+    ] = None,
+    quantiles: Annotated[str | None, typer.Option(help="forecast: comma-separated. Default: 0.1,0.5,0.9.")] = None,
+    level: Annotated[str | None, typer.Option(help="language: char or word.")] = None,
+    min_count: Annotated[int | None, typer.Option(help="language: rarer symbols become <unk>.")] = None,
+) -> None:
+    """Train a model on DATA and keep it in a run folder."""
+    from elman.run import check_new, gather, new_folder, prepare
+    from elman.training.settings import Sections, load_config, parse_set, put
+
+    options: dict[str, Any] = {
+        "hidden": hidden, "layers": layers, "bidirectional": bidirectional, "epochs": epochs, "seed": seed,
+        "header": None if no_header is None else False,
+        "time": _list(time), "time_format": time_format, "target": _list(target), "horizon": horizon, "context": context,
+        "id": id, "past": _list(past), "future": _list(future), "static": _list(static), "quantiles": _list(quantiles),
+        "level": level, "min_count": min_count,
+    }  # fmt: skip
+    if out is not None:
+        check_new(out)
+    settings: Sections = load_config(config) if config else {}
+    for text in set_ or []:
+        put(settings, *parse_set(text))
+    said = gather(settings, encoder=encoder, dropout=dropout, budget=budget, options=options)
+    job = prepare(task, data, valid=valid, format=format, said=said, console=errors())
+    if dry_run:
+        typer.echo(job.settings.to_toml(), nl=False)
+        return
+    run = job.train(new_folder(out, task, job.settings.encoder.name))
+    if json:
+        print_json(vars(run.fitted))
+        return
+    best = ", ".join(f"{name} {number(value)}" for name, value in run.fitted.best.items())
+    typer.echo(f"{run.path}: {run.fitted.encoder}, {run.fitted.parameters:,} parameters, {run.fitted.seconds:.0f} s")
+    typer.echo(f"best on the held-out part: {best}")
+    typer.echo(f"next: elman evaluate {run.path} DATA   elman describe {run.path}")

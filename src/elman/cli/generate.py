@@ -1,0 +1,40 @@
+"""`elman generate`: text that goes on from a prompt."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from elman.cli.common import RunFolder
+
+NAME = "generate"
+EXAMPLES = """[b]Examples[/b]
+
+elman generate runs/book --prompt "It was" --length 400 --temperature 0.8
+
+elman generate runs/book --temperature 0 --out greedy.txt"""
+
+
+def command(
+    run: RunFolder,
+    prompt: Annotated[str, typer.Option(help="The text to go on from.")] = "",
+    length: Annotated[int, typer.Option(help="Symbols.", min=1)] = 200,
+    temperature: Annotated[float, typer.Option(help="Below 1 is bolder; 0 always takes the likeliest.", min=0)] = 1.0,
+    top_k: Annotated[int, typer.Option(help="Draw among that many of the likeliest only; 0: all.", min=0)] = 0,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same text.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write here instead of to stdout.")] = None,
+) -> None:
+    """Text from a trained language model, written as it is made."""
+    from elman.data.files import write_text
+    from elman.run import Run
+
+    pieces = Run(run).generate(prompt, length, temperature, top_k, seed)
+    if out is not None:
+        write_text(out, prompt + "".join(pieces) + "\n")
+        return
+    sys.stdout.write(prompt)
+    for piece in pieces:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")

@@ -1,0 +1,34 @@
+"""`elman predict`: predictions in the form the data came in."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from elman.cli.common import DataFiles, Format, RunFolder, tell
+
+NAME = "predict"
+EXAMPLES = """[b]Examples[/b]
+
+elman predict runs/load demand.csv --out next-day.csv
+
+elman predict runs/book sentences.txt"""
+
+
+def command(
+    run: RunFolder,
+    data: DataFiles,
+    out: Annotated[
+        Path | None, typer.Option(help="Write here instead of to stdout; the suffix tells the format.")
+    ] = None,
+    format: Format = None,
+) -> None:
+    """Predictions for DATA: the horizon after the end of each series, or a score for each line of text."""
+    from elman.run import Run
+
+    predictions = Run(run).predict(*data, format=format)
+    tell(predictions.notes)
+    if out is None:
+        typer.echo(predictions.text(), nl=False)
+    else:
+        predictions.write(out)

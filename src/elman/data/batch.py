@@ -1,0 +1,54 @@
+"""A batch of sequences as tensors: the one place where data meets torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a model and a task's loss see of B sequences, or of one window of B streams.
+
+    Attributes:
+        inputs: name -> (B, T, ...): what is read step by step.
+        targets: name -> tensor in the task's own shape.
+        lengths: (B,) integers: real steps of each row in this window; 0 for a row with nothing left.
+        fresh: (B,) bool: this row starts a new sequence; else its state goes on from the window before.
+        context: name -> (B, ...): what is known before the first step.
+    """
+
+    inputs: Mapping[str, Tensor]
+    targets: Mapping[str, Tensor]
+    lengths: Tensor
+    fresh: Tensor
+    context: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        """Real time steps in the batch, padding not counted."""
+        return int(self.lengths.sum())
+
+    def to(self, device: torch.device | str) -> "Batch":
+        def move(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+        return Batch(
+            move(self.inputs), move(self.targets), self.lengths.to(device), self.fresh.to(device), move(self.context)
+        )
+
+
+def tensors(arrays: Mapping[str, "np.ndarray[Any, Any]"]) -> dict[str, Tensor]:
+    """NumPy arrays as tensors: floating point becomes float32, integers int64, bool stays."""
+
+    def convert(array: "np.ndarray[Any, Any]") -> Tensor:
+        if array.dtype.kind == "f":
+            array = array.astype(np.float32, copy=False)
+        elif array.dtype.kind in "iu":
+            array = array.astype(np.int64, copy=False)
+        return torch.from_numpy(np.ascontiguousarray(array))
+
+    return {name: convert(array) for name, array in arrays.items()}

@@ -1,0 +1,40 @@
+"""Sequences of unequal length in one batch: padding, and batches of similar length so that little is padded."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+Lengths = NDArray[np.int64]
+
+
+def pad(arrays: Sequence[NDArray[Scalar]], fill: Any = 0) -> tuple[NDArray[Scalar], Lengths]:
+    """B arrays (T_i, ...) -> one (B, T, ...) with ``fill`` after each end, T the longest; and the lengths (B,).
+
+    >>> pad([np.array([1, 2]), np.array([3])])
+    (array([[1, 2],
+           [3, 0]]), array([2, 1]))
+    """
+    lengths = np.array([len(array) for array in arrays], np.int64)
+    padded = np.full((len(arrays), int(lengths.max()), *arrays[0].shape[1:]), fill, arrays[0].dtype)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return padded, lengths
+
+
+def bucketed(lengths: Sequence[int], batch_size: int, rng: np.random.Generator | None = None) -> list[Lengths]:
+    """Index arrays of batches of similar length; every index is in one batch.
+
+    Batches are cut from the order of lengths, so all padding together is at most ``batch_size`` times the difference of
+    the longest and the shortest.
+
+    Args:
+        batch_size: sequences in a batch; the batch of the longest may be smaller.
+        rng: breaks ties and orders the batches, differently in every epoch; None: shortest first.
+    """
+    order = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
+    order = order[np.argsort(np.asarray(lengths)[order], kind="stable")]
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return batches if rng is None else [batches[number] for number in rng.permutation(len(batches))]

@@ -1,0 +1,121 @@
+"""What is held out: the end of a series or stream, or some of many sequences."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data.series import Series, SeriesSet
+from elman.data.times import TimeArray, show_time
+from elman.errors import ConfigError, DataError
+
+Rows = NDArray[np.int64]
+
+HELD_OUT = 0.1
+"""The share that is held out unless told otherwise."""
+
+
+def tail(length: int, fraction: float = HELD_OUT) -> int:
+    """How many of the last of ``length`` items are held out: ``fraction`` of them, at least one, never all.
+
+    >>> tail(100), tail(5), tail(1)
+    (10, 1, 0)
+    """
+    if not 0 < fraction < 1:
+        raise ConfigError(f"expected a fraction between 0 and 1 to hold out, got {fraction}")
+    return min(max(round(length * fraction), 1), length - 1) if length > 1 else 0
+
+
+def split_series(data: SeriesSet, fraction: float = HELD_OUT) -> tuple[SeriesSet, SeriesSet]:
+    """The first part of every series for training and its end for validation, as views. A series of one row trains."""
+    train, valid = [], []
+    for series in data.series:
+        border = len(series) - tail(len(series), fraction)
+        train.append(series.part(0, border))
+        if border < len(series):
+            valid.append(series.part(border, len(series)))
+    return replace(data, series=tuple(train)), replace(data, series=tuple(valid))
+
+
+def refuse_overlap(train: SeriesSet, valid: SeriesSet) -> None:
+    """Raise a DataError if some series has values at the same times in both. Numbered rows (no times) cannot tell."""
+    if not (train.timed and valid.timed):
+        return
+    known = {series.id: series for series in train.series}
+    for series in valid.series:
+        if series.id in known and len(shared := _shared_times(known[series.id], series)):
+            name = f"series {series.id!r}" if series.id else "the series"
+            raise DataError(
+                f"{name}: training and validation data share {len(shared)} times, from {show_time(shared[0])} to "
+                f"{show_time(shared[-1])}; remove them from one of the two"
+            )
+
+
+def _shared_times(a: Series, b: Series) -> TimeArray:
+    """Times at which both have a value; rows that only fill a gap do not count."""
+    times_a, times_b = (series.times[~np.isnan(series.values).all(axis=1)] for series in (a, b))
+    shared: TimeArray = times_a[np.isin(times_a, times_b, assume_unique=True)]
+    return shared
+
+
+def split_rows(
+    labels: Sequence[Hashable] | None,
+    groups: Sequence[Hashable] | None,
+    fraction: float,
+    rng: np.random.Generator,
+    *,
+    count: int | None = None,
+) -> tuple[Rows, Rows]:
+    """Which sequences train and which validate: (train, valid), each sorted.
+
+    Args:
+        labels: one per sequence; every label keeps its share in both parts. None: no labels.
+        groups: one per sequence; a group is never divided. None: each sequence is its own group.
+        fraction: the share to hold out.
+        count: the number of sequences, needed if there are neither labels nor groups.
+
+    Raises: DataError if there is nothing to divide.
+    """
+    size = len(labels) if labels is not None else len(groups) if groups is not None else count or 0
+    label_of = _numbered(labels) if labels is not None else np.zeros(size, np.int64)
+    if groups is None:
+        chosen = _stratified(label_of, fraction, rng)
+    else:
+        chosen = _whole_groups(label_of, _numbered(groups), fraction, rng)
+    held = np.zeros(size, bool)
+    held[chosen] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _numbered(values: Sequence[Hashable]) -> Rows:
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
+
+
+def _stratified(label_of: Rows, fraction: float, rng: np.random.Generator) -> Rows:
+    """Evenly spaced places in the rows ordered by label: every label gets its share, up to rounding."""
+    wanted = tail(len(label_of), fraction)
+    if not wanted:
+        raise DataError(f"expected at least two sequences to hold some out, got {len(label_of)}")
+    shuffled = rng.permutation(len(label_of))
+    by_label = shuffled[np.argsort(label_of[shuffled], kind="stable")]
+    places = np.floor((np.arange(wanted) + rng.random()) * len(label_of) / wanted).astype(np.int64)
+    return by_label[places]
+
+
+def _whole_groups(label_of: Rows, group_of: Rows, fraction: float, rng: np.random.Generator) -> Rows:
+    """Groups in random order, each taken if it brings the held-out counts per label closer to their share."""
+    totals = np.bincount(label_of)
+    table = np.zeros((int(group_of.max(initial=-1)) + 1, len(totals)))
+    np.add.at(table, (group_of, label_of), 1)
+    if len(table) < 2:
+        raise DataError(f"expected at least two groups to hold some out, got {len(table)}")
+    missing = totals * fraction
+    chosen: list[int] = []
+    for group in rng.permutation(len(table)).tolist():
+        left = missing - table[group]
+        if left @ left < missing @ missing:
+            chosen.append(group)
+            missing = left
+    return np.flatnonzero(np.isin(group_of, chosen or [int(table.sum(axis=1).argmin())]))

@@ -1,0 +1,176 @@
+"""The forecaster: at every step of a series, quantiles of the next ``horizon`` steps."""
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from elman.layers.running import Running, RunningStatistics
+from elman.models.build import EncoderConfig, build_encoder
+from elman.models.model import Model, Tensors, register
+from elman.state import State
+
+LIMIT = 8.0  # spreads from the level beyond which inputs are cut: one wild value must not decide the state
+
+
+@register("forecast")
+class ForecastModel(Model):
+    """A forked recurrent forecaster with running normalisation and seasonal candidates.
+
+    At step t an encoder reads the targets relative to their running level and spread, with covariates and calendar; for each of
+    the next H steps a small network reads a context made from the encoder's state, what is known ahead of that step,
+    and the candidates c (last value, the values whole seasons earlier, the level), and answers
+
+        median = level + spread sum_j softmax(w)_j c_j + unit d
+        quantiles above and below it at cumulated softplus distances, in units, so that they never cross;
+
+    the unit is the running error of the best seasonal naive forecast.
+
+    Source: forked sequences and global/local decoder as Wen et al., "A Multi-Horizon Quantile Recurrent Forecaster", 2017,
+    arXiv:1711.11053. Differs: running level and spread, and the blend of candidates, so that a series that leaves the range
+    of the training data is followed.
+
+    Args:
+        encoder: as a mapping of `EncoderConfig`'s fields.
+        targets, known, past: columns forecast (C), known ahead (K), known up to now (P).
+        horizon: steps ahead, H >= 1.
+        quantiles: rising, inside (0, 1), Q of them.
+        seasons: lags in steps.
+        half_life: of the running statistics, in steps.
+        context_size: width of the network of each step ahead, D.
+        dropout: on the encoder's outputs.
+
+    Shapes: inputs "target" and "observed" (batch, time, C), "known" (batch, time, K), "past" (batch, time, P), "future" (batch,
+    time, H, K), the known columns of the next H rows. Outputs (batch, time, H, C, Q), in the units of "target".
+    """
+
+    kind: ClassVar[str] = "forecast"
+
+    def __init__(
+        self,
+        encoder: dict[str, Any],
+        targets: int,
+        known: int,
+        past: int,
+        horizon: int,
+        quantiles: list[float],
+        seasons: list[int],
+        half_life: float,
+        context_size: int = 64,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self._config = {
+            "encoder": encoder,
+            "targets": targets,
+            "known": known,
+            "past": past,
+            "horizon": horizon,
+            "quantiles": quantiles,
+            "seasons": seasons,
+            "half_life": half_life,
+            "context_size": context_size,
+            "dropout": dropout,
+        }
+        self.targets, self.known, self.horizon, self.quantiles = targets, known, horizon, quantiles
+        self.candidates = 2 + len(seasons)
+        self.running = RunningStatistics(targets, seasons, horizon, half_life)
+        self.errors = targets * (1 + len(seasons))
+        self.encoder = build_encoder(EncoderConfig(**encoder), 3 * targets + self.errors + known + past)
+        self.causal = self.encoder.causal
+        width = self.encoder.output_size
+        self.dropout = nn.Dropout(dropout)
+        self.context = nn.Linear(width, horizon * context_size)
+        self.ahead = nn.Sequential(
+            nn.Linear(known, 2 * context_size), nn.GELU(), nn.Linear(2 * context_size, context_size)
+        ) if known else None  # fmt: skip
+        self.seasonal = nn.Linear((self.candidates - 1) * targets + self.errors, context_size, bias=False)
+        self.mix = nn.Linear(context_size, context_size)
+        self.output = nn.Linear(context_size, targets * (len(quantiles) + self.candidates))
+        self.preference = nn.Parameter(torch.zeros(horizon, targets, self.candidates))
+        nn.init.normal_(self.output.weight, std=0.01)
+        nn.init.zeros_(self.output.bias)
+
+    def begin(self, context: Tensors, batch_size: int) -> State:  # noqa: ARG002  (a series starts from nothing)
+        running = self.running.initial_state(self.output.weight, batch_size)
+        return running, self.encoder.initial_state(batch_size)
+
+    def forward(self, inputs: Tensors, state: State, lengths: Tensor | None = None) -> tuple[Tensor, State]:
+        statistics, memory = state
+        running, statistics = self.running(inputs["target"], inputs["observed"], statistics, lengths)
+        encoded, memory = self.encoder(self._read(inputs, running), memory, lengths)
+        candidates = self._candidates(running).flatten(2)
+        ahead = inputs["future"].flatten(2)
+        parts = [
+            self.dropout(encoded),
+            running.level,
+            running.spread,
+            _unit(running),
+            _relative(running),
+            candidates,
+            ahead,
+        ]
+        features = torch.cat(parts, -1)
+        return features, (statistics, memory)
+
+    def head(self, features: Tensor) -> Tensor:
+        shape = features.shape[:-1]
+        width, blend = self.encoder.output_size, self.horizon * self.targets * self.candidates
+        c, sizes = self.targets, [width, *[self.targets] * 3, self.errors, blend, self.horizon * self.known]
+        encoded, level, spread, unit, errors, flat, ahead = torch.split(features, sizes, -1)
+        candidates = flat.view(*shape, self.horizon, c, self.candidates)
+        seasonal = candidates[..., 1:].flatten(-2).clamp(-LIMIT, LIMIT)
+        seasonal = torch.cat([seasonal, errors[..., None, :].expand(*shape, self.horizon, -1)], -1)
+        local = self.context(encoded).view(*shape, self.horizon, -1) + self.seasonal(seasonal)
+        if self.ahead is not None:
+            local = local + self.ahead(ahead.view(*shape, self.horizon, self.known))
+        local = F.gelu(local)
+        local = local + F.gelu(self.mix(local))
+        raw = self.output(local).view(*shape, self.horizon, c, -1)
+        weights = torch.softmax(raw[..., len(self.quantiles) :] + self.preference, -1)
+        blended = (weights * candidates).sum(-1, keepdim=True)
+        around = self._distances(raw[..., : len(self.quantiles)])
+        return _wide(level) + _wide(spread) * blended + _wide(unit) * around
+
+    def _read(self, inputs: Tensors, running: Running) -> Tensor:
+        """What the encoder sees of a step: the value against the level before it, whether there was one, and the rest."""
+        observed = inputs["observed"]
+        surprise = (inputs["target"] - running.level_before) / running.spread * observed
+        change = (running.last - running.last_before) / running.spread
+        x = torch.cat([surprise, change], -1).clamp(-LIMIT, LIMIT)
+        return torch.cat([x, observed, _relative(running), inputs["known"], inputs["past"]], -1)
+
+    def _candidates(self, running: Running) -> Tensor:
+        """(batch, time, H, C, candidates) in spreads from the level; the level itself, 0, is the first."""
+        level, spread = running.level[:, :, None, :, None], running.spread[:, :, None, :, None]
+        last = running.last[:, :, None, :, None].expand(-1, -1, self.horizon, -1, -1)
+        values = torch.cat([last, running.lags.transpose(-1, -2)], -1)
+        return F.pad((values - level) / spread, (1, 0))
+
+    def _distances(self, raw: Tensor) -> Tensor:
+        """From the blend: the middle quantile anywhere, the others at cumulated positive distances from it."""
+        middle = min(range(len(self.quantiles)), key=lambda i: abs(self.quantiles[i] - 0.5))
+        centre = raw[..., middle : middle + 1]
+        below = F.softplus(raw[..., :middle]).flip(-1).cumsum(-1).flip(-1)
+        above = F.softplus(raw[..., middle + 1 :]).cumsum(-1)
+        return torch.cat([centre - below, centre, centre + above], -1)
+
+    def config(self) -> dict[str, Any]:
+        return {"kind": self.kind, **self._config}
+
+
+def _unit(running: Running) -> Tensor:
+    """(batch, time, C): the error of the best seasonal naive forecast so far, in which the network's own part is measured."""
+    seasonal = running.errors[..., 1:] if running.errors.shape[-1] > 1 else running.errors
+    return seasonal.min(-1).values
+
+
+def _relative(running: Running) -> Tensor:
+    """(batch, time, C (1 + seasons)): the running errors against the spread, as logarithms: how well repeating the past works."""
+    return (running.errors / running.spread[..., None]).log().clamp(-4, 4).flatten(2)
+
+
+def _wide(statistic: Tensor) -> Tensor:
+    """(batch, time, C) against (batch, time, H, C, Q)."""
+    return statistic[..., None, :, None]

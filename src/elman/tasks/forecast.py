@@ -1,0 +1,512 @@
+"""`forecast`: at every step of a series, quantiles of the next steps. Many-to-many, the state carried along the series."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from elman.data.batch import Batch, tensors
+from elman.data.codec import Json, Push, load_codec
+from elman.data.series import Series, SeriesColumns, SeriesSet, read_series
+from elman.data.series_codec import SeriesCodec
+from elman.data.series_store import load_series, save_series
+from elman.data.source import Source
+from elman.data.splits import refuse_overlap, split_series
+from elman.data.streams import Slot, cut, plan_windows
+from elman.data.times import show_time
+from elman.errors import ConfigError, DataError, RunError
+from elman.metrics.forecast import forecast_metrics
+from elman.models.build import EncoderConfig
+from elman.models.forecast import ForecastModel
+from elman.models.model import Model
+from elman.tasks.predictions import Predictions
+from elman.tasks.task import Baselines, Facts, Scores, Task, TaskOptions, register
+
+Floats = NDArray[np.float64]
+Arrays = dict[str, NDArray[np.float32]]
+
+TAIL = 50_000  # rows of all series together that a run keeps: warm-up, and what the baselines are fitted on
+RUN_AT_ONCE = 512  # steps per forward call in evaluation; the result does not depend on it
+LEARNED_ORIGINS = 0.25
+"""Share of a window's steps whose forecasts are learned from in one update. Neighbouring forecasts are nearly the same lesson, and
+the head costs more than the encoder; which steps is drawn anew each time."""
+
+
+class ForecastOptions(TaskOptions):
+    """Options of `forecast`: which column plays which part, and what is forecast."""
+
+    target: tuple[str, ...]
+    """Columns to forecast."""
+    horizon: int = Field(ge=1, le=10_000)
+    """Steps ahead."""
+    time: tuple[str, ...] = ()
+    """Columns that make the time stamp together; found where exactly one column holds times."""
+    time_format: str | None = None
+    context: int | None = Field(None, ge=1)
+    """Steps that warm up the state before anything is learned from or scored. Default: the longest season."""
+    id: str | None = None
+    """The column that tells several series apart."""
+    past: tuple[str, ...] = ()
+    """Covariates known up to now."""
+    future: tuple[str, ...] = ()
+    """Covariates known ahead."""
+    static: tuple[str, ...] = ()
+    """Covariates constant within a series."""
+    quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
+    header: bool | None = None
+    """Whether tables have a header; recognised by default."""
+
+    @field_validator("target", "time", "past", "future", "static", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return (str(value),) if isinstance(value, str | int) else tuple(str(one) for one in value)
+
+    @field_validator("quantiles")
+    @classmethod
+    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or tuple(sorted(set(value))) != value or not (value[0] > 0 and value[-1] < 1):
+            raise ValueError("expected rising numbers between 0 and 1")
+        return value
+
+    def columns(self) -> SeriesColumns:
+        return SeriesColumns(
+            targets=self.target,
+            time=self.time,
+            past=self.past,
+            future=self.future,
+            static=self.static,
+            id=self.id,
+            time_format=self.time_format,
+        )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One series to score: its rows, with what the run remembers of it before them, and the origins that count."""
+
+    series: Series
+    origins: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SeriesTest:
+    """Series to score."""
+
+    parts: list[Scored]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return sum(len(part.origins) for part in self.parts)
+
+
+class ForecastBaseline(Protocol):
+    """A simpler forecaster; see `elman.evaluation.forecast_baselines`."""
+
+    name: str
+
+    def fit(self, histories: Sequence[Any]) -> None: ...
+
+    def predict(self, history: Any, origins: NDArray[np.int64]) -> Floats: ...
+
+
+@dataclass(frozen=True)
+class History:
+    """A series as baselines read it: raw targets (T, C), and what is known ahead (T + H, K)."""
+
+    targets: Floats
+    future: Floats
+
+
+@register("forecast")
+class Forecast(Task[SeriesTest]):
+    """Probabilistic forecasts of one or several series, for the whole horizon at every step.
+
+    Loss: pinball over the quantiles, in units of each series' typical deviation. Metrics, in raw units, with the median as the
+    point forecast: mae rmse mse smape mase crps coverage.
+    """
+
+    name: ClassVar[str] = "forecast"
+    Options: ClassVar[type[TaskOptions]] = ForecastOptions
+    unit: ClassVar[str] = "origins"
+    selection: ClassVar[str] = "mae"
+    options: ForecastOptions
+    codec: SeriesCodec
+    _scaled: bool = False
+
+    def prepare(self, data: Sequence[Source], valid: Sequence[Source] | None, seed: int) -> None:  # noqa: ARG002  (nothing is drawn)
+        given = read_series(data, self.options.columns(), header=self.options.header)
+        self.notes += given.notes
+        if valid is None:
+            train, _ = split_series(given)
+            whole = given
+        else:
+            train, other = given, self._read_again(valid, given)
+            refuse_overlap(train, other)
+            whole = _follow(train, other)
+            self.notes += other.notes
+        self._check_length(train, whole)
+        self.codec = SeriesCodec.fit(train, self.options.horizon, self.options.quantiles)
+        self.tail = whole
+        self._train = [self.codec.encode(one) for one in train.series]
+        self._whole = [self.codec.encode(one) for one in whole.series]
+        self._ids = [one.id for one in whole.series]
+        self.notes += [note for note in self.codec.guard.report() if "missing" not in note]
+        self.codec.guard.reset()
+
+    def _read_again(self, sources: Sequence[Source], like: SeriesSet | SeriesCodec) -> SeriesSet:
+        """Later data, read as the first was."""
+        return read_series(
+            sources, like.source, frequency=like.frequency, categories=like.categories, header=self.options.header
+        )
+
+    def _check_length(self, train: SeriesSet, whole: SeriesSet) -> None:
+        needed = 2 * self.options.horizon + 2
+        for one, all_of_it in zip(train.series, whole.series, strict=True):
+            if len(one) < needed or len(all_of_it) - len(one) < 1:
+                name = f"series {one.id!r}" if one.id else "the series"
+                raise DataError(
+                    f"{name} has {len(one)} rows to train on; a horizon of {self.options.horizon} needs at least {needed}: "
+                    "give more rows or a shorter horizon"
+                )
+            for c, target in enumerate(train.targets):
+                if np.isnan(one.values[:, c]).all():
+                    raise DataError(
+                        f"column {target!r} has no value at all in the training part of {one.id or 'the series'}"
+                    )
+
+    @property
+    def context(self) -> int:
+        return self.options.context or max([*self.codec.seasons, self.options.horizon, 16])
+
+    def facts(self) -> Facts:
+        shape = self.codec.shape()
+        return Facts(
+            steps=sum(len(arrays["target"]) for arrays in self._train),
+            sequences=len(self._train),
+            horizon=shape.horizon,
+            features=shape.targets + shape.known + shape.past,
+            season=self.codec.half_life,
+        )
+
+    def batches(self, split: str, rows: int, window: int, seed: int) -> Iterator[Batch]:
+        series, context = (self._train if split == "train" else self._whole), self.context
+        rng = np.random.default_rng(seed) if split == "train" else None
+        first = [0] * len(series) if split == "train" else [len(one["target"]) - 1 for one in self._train]
+        lengths = [len(one["target"]) - 1 - start for one, start in zip(series, first, strict=True)]
+        # a validation series starts at the last training row; what warms it up is before that
+        pieces = [
+            replace(piece, start=max(0, piece.start + first[piece.series] - (context if split == "valid" else 0)),
+                    stop=piece.stop + first[piece.series], score_from=piece.score_from + first[piece.series])
+            for piece in cut(lengths, rows, context, rng)
+        ]  # fmt: skip
+        for slots in plan_windows(pieces, rows, window):
+            yield self._batch(series, slots, window)
+
+    def _batch(self, series: list[Arrays], slots: Sequence[Slot], window: int) -> Batch:
+        shape, count = self.codec.shape(), len(slots)
+        sizes = {"target": shape.targets, "observed": shape.targets, "past": shape.past, "known": shape.known}
+        inputs = {name: np.zeros((count, window, size), np.float32) for name, size in sizes.items()}
+        inputs["future"] = np.zeros((count, window, shape.horizon, shape.known), np.float32)
+        values = np.zeros((count, window, shape.horizon, shape.targets), np.float32)
+        observed = np.zeros_like(values)
+        scales = np.ones((count, 2, shape.targets))
+        for row, slot in enumerate(slots):
+            steps = slot.stop - slot.start
+            if not steps:
+                continue
+            arrays, span = series[slot.series], slice(slot.start, slot.stop)
+            for name in sizes:
+                inputs[name][row, :steps] = arrays[name][span]
+            inputs["future"][row, :steps] = _ahead(arrays["known"], slot.start, slot.stop, shape.horizon)
+            values[row, :steps] = _ahead(arrays["target"], slot.start, slot.stop, shape.horizon)
+            observed[row, :steps] = _ahead(arrays["observed"], slot.start, slot.stop, shape.horizon)
+            observed[row, : max(0, slot.score_from - slot.start)] = 0
+            scale = self.codec.scale_of(self._ids[slot.series])
+            scales[row] = scale.scale, scale.mean
+        return Batch(
+            inputs=tensors(inputs),
+            targets=tensors({"values": values, "observed": observed, "scales": scales}),
+            lengths=torch.tensor([slot.stop - slot.start for slot in slots]),
+            fresh=torch.tensor([slot.fresh for slot in slots]),
+        )
+
+    def build(self, encoder: EncoderConfig, dropout: float) -> Model:
+        if encoder.bidirectional:
+            raise ConfigError(
+                "a forecast is made at every step from what is known by then; a bidirectional encoder reads on"
+            )
+        shape = self.codec.shape()
+        return ForecastModel(
+            encoder.model_dump(),
+            targets=shape.targets,
+            known=shape.known,
+            past=shape.past,
+            horizon=shape.horizon,
+            quantiles=list(self.codec.quantiles),
+            seasons=list(self.codec.seasons),
+            half_life=self.codec.half_life,
+            dropout=dropout,
+        )
+
+    def loss(self, model: Model, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        values, observed = batch.targets["values"], batch.targets["observed"]
+        if model.training:
+            time = values.shape[1]
+            kept = max(1, round(LEARNED_ORIGINS * time))
+            start = int(torch.randint(0, time - kept + 1, ()))
+            features, values, observed = (x[:, start : start + kept] for x in (features, values, observed))
+        if not observed.any():
+            return features.sum() * 0.0, observed.sum()
+        error = values[..., None] - model.head(features)
+        levels = error.new_tensor(self.codec.quantiles)
+        pinball = torch.maximum(levels * error, (levels - 1) * error).mean(-1)
+        return (pinball * observed).sum(), observed.sum()
+
+    def measure(self, scores: Scores, model: Model, features: Tensor, batch: Batch) -> None:
+        counted = batch.targets["observed"].flatten(2).any(-1)
+        scale, mean = batch.targets["scales"].unbind(1)
+        rows = counted.nonzero()[:, 0]
+        raw = model.head(features)[counted] * scale[rows][:, None, :, None] + mean[rows][:, None, :, None]
+        target = batch.targets["values"][counted] * scale[rows][:, None] + mean[rows][:, None]
+        target = target.masked_fill(batch.targets["observed"][counted] == 0, torch.nan)
+        none = np.full((len(rows), raw.shape[2]), np.nan)
+        for metric in scores.values():
+            metric.update(raw.double().numpy(), target.double().numpy(), none)
+
+    def metrics(self) -> Scores:
+        return forecast_metrics(self.codec.quantiles)
+
+    def save(self, folder: Path) -> None:
+        self.codec.save(folder / "codec.json")
+        save_series(self.tail, folder / "tail.safetensors", TAIL)
+
+    def restore(self, folder: Path) -> None:
+        codec = load_codec(folder / "codec.json")
+        if not isinstance(codec, SeriesCodec):
+            raise RunError(f"{folder / 'codec.json'}: expected a codec of series, got {codec.kind!r}")
+        self.codec = codec
+        self._tails = load_series(folder / "tail.safetensors")
+
+    def score_scaled(self) -> None:
+        """Score in standard deviations of the training data from now on, as the literature does."""
+        self._scaled = True
+
+    def test(self, sources: Sequence[Source]) -> SeriesTest:
+        given = self._read_again(sources, self.codec)
+        parts, notes = [], list(given.notes)
+        for one in given.series:
+            series, new = self._continued(one, notes)
+            origins = np.arange(max(new - 1, 0), len(series) - self.codec.horizon)
+            if len(origins):
+                parts.append(Scored(series, origins))
+            else:
+                name = f"series {one.id!r}: " if one.id else ""
+                notes.append(
+                    f"{name}{max(0, len(series) - new)} new rows, a horizon of {self.codec.horizon} needs as many; not scored"
+                )
+        if not parts:
+            raise DataError(
+                f"{', '.join(source.name for source in sources)}: nothing to score: expected at least {self.codec.horizon} rows after "
+                "the data the run was fitted on" + "".join(f"; {note}" for note in notes[-1:])
+            )
+        return SeriesTest(parts, notes)
+
+    def _continued(self, one: Series, notes: list[str]) -> tuple[Series, int]:
+        """A series with what the run remembers before it, and the first row that may be scored."""
+        tail = self._tails.get(one.id)
+        if tail is None:
+            notes.append(f"series {one.id!r} was not in training: its own first {self.context} rows warm up")
+            return one, self.context
+        distance = self.codec.frequency.index(one.times[:1], tail.times[-1])[0]
+        if distance > 1:
+            notes.append(
+                f"{distance - 1} rows are missing between the data the run was fitted on and {show_time(one.times[0])}: "
+                f"the first {self.context} rows warm up"
+            )
+            return one, self.context
+        before = int(max(0, len(tail) + distance - 1))  # rows of the tail before the first given one
+        seen = len(tail) - before  # given rows that fitting has seen
+        if before:
+            one = replace(
+                one,
+                times=np.concatenate([tail.times[:before], one.times]),
+                values=np.concatenate([tail.values[:before], one.values]),
+            )
+        return one, before + max(0, seen)
+
+    def forecasts(self, model: Model, series: Series, ahead: Floats | None = None) -> Floats:
+        """Forecasts (T, H, C, Q) in raw units from every row of a series, its first row the start of a stream."""
+        outputs = [out for _, out in self._outputs(model, series, ahead)]
+        return self.codec.decode(np.concatenate(outputs), series.id)
+
+    def _outputs(
+        self, model: Model, series: Series, ahead: Floats | None = None
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        arrays, horizon = self.codec.encode(series, ahead), self.codec.horizon
+        state = model.begin({}, 1)
+        for start in range(0, len(series), RUN_AT_ONCE):
+            stop = min(start + RUN_AT_ONCE, len(series))
+            inputs = {name: arrays[name][None, start:stop] for name in ("target", "observed", "past", "known")}
+            inputs["future"] = _ahead(arrays["known"], start, stop, horizon)[None]
+            with torch.inference_mode():
+                features, state = model(tensors(inputs), state)
+                yield slice(start, stop), model.head(features)[0].numpy()
+
+    def score(self, model: Model, test: SeriesTest) -> Scores:
+        scores = self.metrics()
+        for part in test.parts:
+            forecasts = self.forecasts(model, part.series)[part.origins]
+            self._update(scores, forecasts, part)
+        return scores
+
+    def _update(self, scores: Scores, forecasts: Floats, part: Scored) -> None:
+        target = _ahead(
+            part.series.values[:, : len(self.codec.targets)], 0, len(part.series), self.codec.horizon, np.nan
+        )
+        target = target[part.origins]
+        naive = self._naive_error(part.series)
+        if self._scaled:
+            mean, deviation = self._standard(part.series.id)
+            forecasts = (forecasts - mean[:, None]) / deviation[:, None]
+            target, naive = (target - mean) / deviation, naive / deviation
+        for metric in scores.values():
+            metric.update(forecasts, target, np.tile(naive, (len(target), 1)))
+
+    def _naive_error(self, series: Series) -> Floats:
+        """(C,): mean absolute error of the seasonal naive forecast within the data of fitting, the unit of MASE."""
+        season = min(self.codec.seasons, default=1)
+        values = self._tails.get(series.id, series).values[:, : len(self.codec.targets)]
+        if len(values) <= season:
+            return np.full(values.shape[1], np.nan)
+        error = np.abs(values[season:] - values[:-season])
+        known = ~np.isnan(error)
+        mean: Floats = np.where(known, error, 0).sum(0) / np.maximum(known.sum(0), 1)
+        return np.where(mean > 0, mean, np.nan)
+
+    def _standard(self, id: str) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of the targets in the data of fitting."""
+        tail = self._tails.get(id) or next(iter(self._tails.values()))
+        values = tail.values[:, : len(self.codec.targets)]
+        return np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+
+    def block(self, test: SeriesTest) -> int:  # noqa: ARG002
+        return self.codec.horizon
+
+    def baselines(self) -> Baselines:
+        settings = {"seasons": self.codec.frequency.seasons(), "horizon": self.codec.horizon, "context": self.context}
+        return Baselines("forecast", settings)
+
+    def score_baselines(self, baselines: Iterable[ForecastBaseline], test: SeriesTest) -> Iterator[tuple[str, Scores]]:
+        fitted_on = [self._history(tail) for tail in self._tails.values()]
+        histories = [self._history(part.series) for part in test.parts]
+        for baseline in baselines:
+            baseline.fit(fitted_on)
+            scores = forecast_metrics((0.5,))
+            for part, history in zip(test.parts, histories, strict=True):
+                self._update(scores, baseline.predict(history, part.origins)[..., None], part)
+            yield baseline.name, scores
+
+    def _history(self, series: Series) -> History:
+        known = self.codec.encode(series)["known"]
+        return History(np.asarray(series.values[:, : len(self.codec.targets)]), known.astype(np.float64))
+
+    def predict(self, model: Model, sources: Sequence[Source]) -> Predictions:
+        """The horizon after the last row of each series that has a target; rows after it give what is known ahead."""
+        given = self._read_again(sources, self.codec)
+        columns: dict[str, list[Json]] = {}
+        notes = list(given.notes)
+        future = given.positions("future")
+        for one in given.series:
+            series, _ = self._continued(one, [])
+            seen = ~np.isnan(series.values[:, : len(self.codec.targets)]).all(axis=1)
+            end = int(np.flatnonzero(seen)[-1]) + 1 if seen.any() else len(series)
+            ahead = series.values[end : end + self.codec.horizon, future]
+            if self.codec.future and len(ahead) < self.codec.horizon:
+                notes.append(
+                    f"{self.codec.horizon - len(ahead)} of {self.codec.horizon} rows of {', '.join(self.codec.future)} after the end are not "
+                    "given and taken as missing: append rows with these columns and an empty target"
+                )
+            forecast = self.forecasts(model, series.part(0, end), ahead)[-1]
+            for name, values in self._predicted(series.id, series.times[end - 1], forecast).items():
+                columns.setdefault(name, []).extend(values)
+        suffix = f".{sources[0].kind}" if sources[0].kind in ("csv", "tsv", "jsonl", "parquet") else ".csv"
+        return Predictions(columns, suffix, notes + self.codec.guard.report())
+
+    def _predicted(self, id: str, last: Any, forecast: Floats) -> dict[str, list[Json]]:
+        """Columns of one series: id, time, and one per target and quantile."""
+        source, horizon = self.codec.source, self.codec.horizon
+        times = self.codec.frequency.add(last, np.arange(1, horizon + 1))
+        columns: dict[str, list[Json]] = {source.id: [id] * horizon} if source.id else {}
+        name = source.time[0] if len(source.time) == 1 else "time"
+        columns[name] = [show_time(time) if self.codec.timed else int(time) for time in times]
+        for c, target in enumerate(self.codec.targets):
+            for q, level in enumerate(self.codec.quantiles):
+                columns[f"{target}_{level:g}"] = forecast[:, c, q].tolist()
+        return columns
+
+    def replay(self, model: Model, sources: Sequence[Source]) -> Iterator[tuple[Push, Json]]:
+        given = self._read_again(sources, self.codec)
+        for series in given.series[:1]:
+            rows = [self._raw(series, t) for t in range(len(series))]
+            for span, outputs in self._outputs(model, series):
+                for t in range(span.start, span.stop):
+                    if np.isnan(series.values[t]).all():
+                        continue  # a row that is not in the file: the stream must find the gap itself
+                    future = [
+                        {name: row[name] for name in self.codec.source.future}
+                        for row in rows[t + 1 : t + 1 + self.codec.horizon]
+                    ]
+                    x = {**rows[t], **({self.codec.source.id: series.id} if self.codec.source.id else {})}
+                    time = show_time(series.times[t]) if self.codec.timed else int(series.times[t])
+                    answer = self.codec.answer(outputs[t - span.start], {"id": series.id})
+                    yield Push(x, time, future if self.codec.source.future else None), answer
+
+    def _raw(self, series: Series, t: int) -> dict[str, Json]:
+        """A row as it stood in the file: categories by name, None where missing."""
+        row = dict(zip(self.codec.columns, series.values[t].tolist(), strict=True))
+        raw: dict[str, Json] = {name: value if value == value else None for name, value in row.items()}
+        for name, known in self.codec.categories.items():
+            chosen = [one for one in known if raw.pop(f"{name}={one}", None)]
+            if name not in self.codec.source.static:
+                raw[name] = chosen[0] if chosen else None
+        return raw
+
+
+def _ahead(values: NDArray[Any], start: int, stop: int, horizon: int, beyond: float = 0.0) -> NDArray[Any]:
+    """(T, F) -> (stop - start, horizon, F): the rows t + 1 .. t + horizon of each t; ``beyond`` after the end."""
+    span = values[start + 1 : stop + horizon]
+    missing = stop - start - 1 + horizon - len(span)
+    if missing > 0:
+        span = np.concatenate([span, np.full((missing, values.shape[1]), beyond, values.dtype)])
+    return sliding_window_view(span, horizon, axis=0).transpose(0, 2, 1)
+
+
+def _follow(train: SeriesSet, valid: SeriesSet) -> SeriesSet:
+    """Each training series with its validation rows after it; the rows between them are missing."""
+    later = {one.id: one for one in valid.series}
+    series = []
+    for one in train.series:
+        if one.id not in later:
+            raise DataError(
+                f"series {one.id!r} is not in the validation data; expected every series of the training data"
+            )
+        after = later[one.id]
+        gap = int(train.frequency.index(after.times[:1], one.times[-1])[0]) - 1
+        times = train.frequency.add(one.times[-1], np.arange(1, gap + 1))
+        values = np.full((gap, one.values.shape[1]), np.nan)
+        series.append(
+            replace(
+                one,
+                times=np.concatenate([one.times, times, after.times]),
+                values=np.concatenate([one.values, values, after.values]),
+            )
+        )
+    return replace(train, series=tuple(series))

@@ -1,0 +1,166 @@
+"""The interface of a task: data, loss, metrics and decoding of one shape of problem. One file per task."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+from typing_extensions import TypeVar
+
+from elman.data.batch import Batch
+from elman.data.codec import Codec, Json, Push
+from elman.data.source import Source
+from elman.errors import UsageError
+from elman.metrics.metric import Metric
+from elman.models.build import EncoderConfig
+from elman.models.model import Model
+from elman.registry import Registry
+from elman.tasks.predictions import Predictions
+
+Scores = Mapping[str, Metric]
+D = TypeVar("D", bound="TestData", default=Any)
+
+
+class TaskOptions(BaseModel):
+    """The task's own options: what the command line and the run's config may set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What defaults may depend on: counts and measured statistics, never a name.
+
+    Attributes:
+        steps: scored time steps in the training part.
+        sequences: independent series or texts in it.
+        symbols: size of the vocabulary; 0 where there is none.
+        horizon: steps ahead; 0 where there is none.
+        features: numbers read at each step; 0 for symbols.
+        season: the longest season in steps, or what stands for it; 0 where there is none.
+        level: "char" or "word" for text; "" elsewhere.
+    """
+
+    steps: int
+    sequences: int = 1
+    symbols: int = 0
+    horizon: int = 0
+    features: int = 0
+    season: int = 0
+    level: str = ""
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """Which baselines fit: a family of `elman.evaluation.baselines`, and what its members are made with."""
+
+    family: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TestData(Protocol):
+    """Data to score a trained model on, as a task prepared it."""
+
+    @property
+    def count(self) -> int:
+        """Units to score: origins, symbols, sequences."""
+        ...
+
+    @property
+    def notes(self) -> list[str]: ...
+
+
+class Task(ABC, Generic[D]):
+    """Everything about one shape of problem that is not the model and not the loop.
+
+    Life: made from options; `prepare` reads and splits the data and fits the codec on the training part; `batches`, `loss` and
+    `measure` serve training; `save` keeps the codec and the tail of the data; `restore` brings both back for `test`, `score`
+    and `predict`.
+    """
+
+    name: ClassVar[str]
+    Options: ClassVar[type[TaskOptions]]
+    unit: ClassVar[str]
+    """What `TestData.count` counts, in words."""
+    selection: ClassVar[str]
+    """The metric shown during training."""
+    codec: Codec
+
+    def __init__(self, options: TaskOptions) -> None:
+        self.options = options
+        self.notes: list[str] = []
+
+    @abstractmethod
+    def prepare(self, data: Sequence[Source], valid: Sequence[Source] | None, seed: int) -> None:
+        """Read and split the data, and fit the codec on the training part only."""
+
+    @abstractmethod
+    def facts(self) -> Facts:
+        """What the defaults may depend on. After `prepare`."""
+
+    @abstractmethod
+    def batches(self, split: str, rows: int, window: int, seed: int) -> Iterator[Batch]:
+        """One pass over the "train" or "valid" part. A row's state goes on from batch to batch unless it is fresh."""
+
+    @abstractmethod
+    def build(self, encoder: EncoderConfig, dropout: float) -> Model:
+        """An untrained model: adds the embedding and head this data needs."""
+
+    @abstractmethod
+    def loss(self, model: Model, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(sum, count) of the loss over real targets. Calls `Model.head`."""
+
+    @abstractmethod
+    def measure(self, scores: Scores, model: Model, features: Tensor, batch: Batch) -> None:
+        """Update the metrics shown during training with one validation batch."""
+
+    @abstractmethod
+    def metrics(self) -> Scores:
+        """Fresh metrics of this task, by their JSON keys."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the codec and the tail of the data into a run folder."""
+
+    @abstractmethod
+    def restore(self, folder: Path) -> None:
+        """Read back what `save` wrote. Raises RunError if it is damaged."""
+
+    @abstractmethod
+    def test(self, sources: Sequence[Source]) -> D:
+        """Read data to score; what was seen in fitting only warms up. Raises DataError if nothing is left to score."""
+
+    @abstractmethod
+    def score(self, model: Model, test: D) -> Scores:
+        """The metrics of a trained model on test data, one unit after the other."""
+
+    def score_scaled(self) -> None:
+        """Score in standard deviations of the training data from now on. Raises UsageError if the task has no such figures."""
+        raise UsageError(f"a run of {self.name} has no scaled figures; --scaled is for forecast")
+
+    @abstractmethod
+    def block(self, test: D) -> int:
+        """Units in a row that a bootstrap draws together because they overlap or depend on each other."""
+
+    @abstractmethod
+    def baselines(self) -> Baselines:
+        """The baselines that fit this task; `elman.evaluation.baselines` makes them."""
+
+    @abstractmethod
+    def score_baselines(self, baselines: Iterable[Any], test: D) -> Iterator[tuple[str, Scores]]:
+        """Fit each baseline on the run's tail of the data and score it exactly as the model."""
+
+    @abstractmethod
+    def replay(self, model: Model, sources: Sequence[Source]) -> Iterator[tuple[Push, Json]]:
+        """The rows of one sequence as pushes into a new stream, each with the answer the whole sequence gives there."""
+
+    @abstractmethod
+    def predict(self, model: Model, sources: Sequence[Source]) -> Predictions:
+        """Predictions in the form the data came in."""
+
+
+TASKS: Registry[Task] = Registry("task", "elman.tasks")
+register = TASKS.register

@@ -1,0 +1,64 @@
+"""The settings of training, typed and checked."""
+
+import re
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from elman.errors import ConfigError
+
+
+class TrainingConfig(BaseModel):
+    """How a model is trained. Defaults that depend on the data come from `elman.training.defaults`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(20, ge=1)
+    """Passes over the training part at most."""
+    updates: int | None = Field(None, ge=1)
+    """Updates of the weights; None: worked out from epochs and budget before the first one, and stored."""
+    budget: float | None = Field(None, gt=0)
+    """Seconds of training; becomes a number of updates after a measured warm-up."""
+    rows: int = Field(32, ge=1)
+    """Sequences, or parallel streams, in a batch."""
+    window: int = Field(64, ge=1)
+    """Time steps per backward pass of truncated BPTT; the state is carried on and detached."""
+    learning_rate: float = Field(2e-3, gt=0)
+    """Peak rate of AdamW, reached after the warm-up, then decayed along a cosine."""
+    final_rate: float = Field(0.02, ge=0, le=1)
+    """The last learning rate as a share of the peak."""
+    warm_up: float = Field(0.05, ge=0, lt=1)
+    """Share of the updates in which the rate rises."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Decoupled, on matrices only: biases and norms are not decayed."""
+    clip: float = Field(1.0, gt=0)
+    """Largest global norm of the gradient."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """On embedded inputs and on the encoder's outputs; between layers it is `encoder.dropout`."""
+    averaging: float = Field(0.0, ge=0, lt=1)
+    """Decay of the moving average of the weights that is validated and kept; 0 keeps the weights themselves."""
+    tolerance: float = Field(0.0, ge=0, lt=1)
+    """The latest weights are kept whose validation loss is at most that share above the lowest."""
+    patience: int = Field(12, ge=0)
+    """Validations without a better loss after which training stops; 0: never."""
+    validations: int = Field(40, ge=1)
+    """Validations at most, evenly spread."""
+    seed: int = 1
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in "90", "90s", "10m", "1h30m" or "2d".
+
+    >>> parse_duration("1h30m")
+    5400.0
+
+    Raises:
+        ConfigError: the text is not a duration.
+    """
+    seconds = {"d": 86400, "h": 3600, "m": 60, "s": 1, "": 1}
+    parts = re.fullmatch(r"(?:\d+(?:\.\d+)?[dhms])+|\d+(?:\.\d+)?", text.strip())
+    if not parts:
+        raise ConfigError(f"expected a duration like 90s, 10m or 1h30m, got {text!r}")
+    total = sum(float(number) * seconds[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)([dhms]?)", text))
+    if total <= 0:
+        raise ConfigError(f"expected a duration above zero, got {text!r}")
+    return total

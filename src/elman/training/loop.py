@@ -1,0 +1,126 @@
+"""The training loop: truncated BPTT with the state owned here, and nowhere else."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from elman.data.batch import Batch
+from elman.errors import TrainingError
+from elman.models.model import Model
+from elman.state import State, detach, where
+from elman.tasks.task import Task
+from elman.training.best import Best
+from elman.training.callbacks import Callback
+from elman.training.config import TrainingConfig
+from elman.training.history import History, Validation
+from elman.training.plan import Plan
+
+
+def fit(model: Model, task: Task, config: TrainingConfig, plan: Plan, callbacks: Sequence[Callback] = ()) -> History:
+    """Train ``model`` in place and leave the best weights in it.
+
+    Raises:
+        TrainingError: the loss or a gradient is not finite; the best weights so far are in the model.
+    """
+    torch.manual_seed(config.seed)
+    history, best = History(plan), Best(model, config.averaging, config.tolerance)
+    optimiser, schedule = make_optimiser(model, config, plan)
+    try:
+        for callback in callbacks:
+            callback.start(history)
+        state: State | None = None
+        for epoch, batch in endless(task, config):
+            model.train()
+            state = carry(model, batch, state)
+            features, state = model(batch.inputs, state, batch.lengths)
+            total, count = task.loss(model, features, batch)
+            if count > 0:  # else every row of this window only warms up
+                optimiser.zero_grad(set_to_none=True)
+                torch.autograd.backward(total / count)
+                clip_gradients(model, config.clip, total, history.updates + 1)
+                optimiser.step()
+                schedule.step()
+                best.average()
+                history.updated(epoch, total, count, batch)
+                for callback in callbacks:
+                    callback.updated(history)
+                if history.stop or plan.validates_after(history.updates):
+                    with best.averaged():
+                        validation = validate(model, task, config)
+                        history.validated(validation, improved=best.keep(validation.loss))
+                    for callback in callbacks:
+                        callback.validated(history)
+                if history.stop or history.updates == plan.updates:
+                    break
+    finally:
+        best.restore()
+        for callback in callbacks:
+            callback.end(history)
+    return history
+
+
+def endless(task: Task, config: TrainingConfig) -> Iterator[tuple[int, Batch]]:
+    """Passes over the training part, numbered from 1, until the loop stops asking. Each starts its streams anew."""
+    epoch = 0
+    while True:
+        epoch += 1
+        for batch in task.batches("train", config.rows, config.window, config.seed + epoch):
+            yield epoch, batch
+
+
+def carry(model: Model, batch: Batch, state: State | None) -> State:
+    """The state each row starts this window with: carried and detached, or initial where the row is fresh."""
+    initial = model.begin(batch.context, len(batch.lengths))
+    return initial if state is None or batch.fresh.all() else where(batch.fresh, initial, detach(state))
+
+
+def clip_gradients(model: Model, limit: float, loss: Tensor, update: int) -> None:
+    """Clip by global norm; a loss or gradient that is not finite stops training and is named."""
+    if not math.isfinite(loss.item()):
+        raise TrainingError(
+            f"update {update}: the loss is {loss.item()}; the best weights so far are kept. "
+            "Try a lower `training.learning_rate` or `training.clip`, and look for extreme values in the data"
+        )
+    norm = nn.utils.clip_grad_norm_(model.parameters(), limit)
+    if not torch.isfinite(norm):
+        name = next(n for n, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all())
+        raise TrainingError(
+            f"update {update}: the gradient of `{name}` is not finite; the best weights so far are kept. "
+            "Try a lower `training.learning_rate` or `training.clip`"
+        )
+
+
+def make_optimiser(
+    model: Model, config: TrainingConfig, plan: Plan
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW with decay on matrices only; the rate rises linearly, then falls along a cosine."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate)
+    rise = max(1, round(config.warm_up * plan.updates))
+
+    def rate(update: int) -> float:
+        if update < rise:
+            return (update + 1) / rise
+        progress = min(1.0, (update - rise) / max(1, plan.updates - rise))
+        return config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+
+
+def validate(model: Model, task: Task, config: TrainingConfig) -> Validation:
+    """Loss and metrics over the validation part, in eval mode, states carried as in training."""
+    model.eval()
+    scores, loss, count = task.metrics(), 0.0, 0.0
+    state: State | None = None
+    with torch.no_grad():
+        for batch in task.batches("valid", config.rows, config.window, 0):
+            features, state = model(batch.inputs, carry(model, batch, state), batch.lengths)
+            batch_loss, batch_count = task.loss(model, features, batch)
+            loss, count = loss + batch_loss.item(), count + float(batch_count)
+            task.measure(scores, model, features, batch)
+    values = {name: metric.compute() for name, metric in scores.items()}
+    return Validation(loss / count if count else math.nan, {k: v for k, v in values.items() if not math.isnan(v)})

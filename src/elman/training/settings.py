@@ -1,0 +1,152 @@
+"""A run's settings: what the user said over what the defaults say, checked, complete, and kept as TOML."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from elman.data.files import write_text
+from elman.errors import ConfigError, RunError
+from elman.models.build import EncoderConfig, check_cell_options
+from elman.registry import suggest
+from elman.tasks.task import TASKS, Task, TaskOptions
+from elman.training.config import TrainingConfig
+from elman.training.defaults import defaults
+
+FORMAT = 1
+"""Version of the run folder. A reader refuses a higher one."""
+
+M = TypeVar("M", bound=BaseModel)
+Sections = dict[str, dict[str, Any]]
+SECTIONS = ("options", "encoder", "training")
+
+
+class Settings(BaseModel):
+    """Everything that `fit` decided before training: `config.toml` of a run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    version: str
+    """Of elman, that wrote the run."""
+    task: str
+    options: dict[str, Any]
+    """The task's options."""
+    encoder: EncoderConfig
+    training: TrainingConfig
+    model: dict[str, Any] = {}
+    """What builds the model again, see `elman.models.Model.config`."""
+
+    def to_toml(self) -> str:
+        return tomli_w.dumps(_without_none(self.model_dump()))
+
+    def save(self, folder: Path) -> None:
+        write_text(folder / "config.toml", self.to_toml())
+
+
+def load_settings(folder: Path) -> Settings:
+    """Raises RunError if the folder is not a run, damaged, or written by a newer version."""
+    path = folder / "config.toml"
+    if not path.is_file():
+        raise RunError(f"{folder}: expected a run folder written by `elman fit`, found no config.toml in it")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        if values.get("format", 0) > FORMAT:
+            raise RunError(
+                f"{folder}: the run has format {values['format']}, written by elman {values.get('version', '?')}; this elman reads "
+                f"formats up to {FORMAT}: install elman {values.get('version', '?')} or later"
+            )
+        return Settings(**values)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError, TypeError) as error:
+        raise RunError(f"{path}: damaged: {error}") from error
+
+
+def make_task(name: str, options: Mapping[str, Any]) -> Task:
+    """A task from its name and options. Raises ConfigError for unknown or bad options."""
+    task = TASKS.get(name)
+    return task(checked(task.Options, options, f"task {name}"))
+
+
+def resolve(name: str, task: Task, said: Sections, version: str) -> Settings:
+    """Settings from defaults that fit the data, and over them what the user said. ``task`` has read its data."""
+    base = defaults(name, task.facts())
+    encoder = checked(EncoderConfig, {**base.encoder.model_dump(), **said.get("encoder", {})}, "encoder")
+    check_cell_options(encoder.name, encoder.cell)
+    training = checked(TrainingConfig, {**base.training.model_dump(), **said.get("training", {})}, "training")
+    return Settings(
+        version=version, task=name, options=task.options.model_dump(mode="json"), encoder=encoder, training=training
+    )
+
+
+def checked(model: type[M], values: Mapping[str, Any], where: str) -> M:
+    """``model`` from values; every problem in one ConfigError, unknown keys with the nearest valid one."""
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(model, where, problem) for problem in error.errors())) from None
+
+
+def _explain(model: type[BaseModel], where: str, problem: Any) -> str:
+    key = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        return f"{where} has no setting {key!r}; {suggest(key, model.model_fields)}"
+    if problem["type"] == "missing":
+        option = f" (--{key})" if issubclass(model, TaskOptions) else ""
+        return f"{where} needs {key!r}{option}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{where}, {key!r}: {message}, got {problem['input']!r}" if key else f"{where}: {message}"
+
+
+def parse_set(text: str) -> tuple[str, str, Any]:
+    """Section, key and value of ``section.key=value``; the value is TOML, or else a string.
+
+    >>> parse_set("training.learning_rate=1e-3")
+    ('training', 'learning_rate', 0.001)
+    """
+    key, equals, value = text.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not (equals and dot and name):
+        raise ConfigError(f"expected `--set section.key=value`, got {text!r}; sections: {', '.join(SECTIONS)}")
+    if section not in SECTIONS:
+        raise ConfigError(f"there is no section {section!r} in the settings; {suggest(section, SECTIONS)}")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    return section, name, parsed
+
+
+def put(said: Sections, section: str, name: str, value: Any) -> None:
+    """Set ``section.name``; a dotted name goes into a table inside it, as in ``encoder.cell.forget_bias``."""
+    table = said.setdefault(section, {})
+    *inner, last = name.split(".")
+    for part in inner:
+        table = table.setdefault(part, {})
+    table[last] = value
+
+
+def load_config(path: Path) -> Sections:
+    """The sections of a TOML file of settings; what a run's own `config.toml` has beside them is left out."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    unknown = set(values) - {*SECTIONS, "format", "version", "task", "model"}
+    if unknown:
+        key = sorted(unknown)[0]
+        raise ConfigError(f"{path}: there is no section {key!r} in the settings; {suggest(key, SECTIONS)}")
+    return {section: values[section] for section in SECTIONS if section in values}
+
+
+def _without_none(values: Any) -> Any:
+    """TOML has no null: what is None is left out, and None is the default of every such setting."""
+    if isinstance(values, dict):
+        return {key: _without_none(value) for key, value in values.items() if value is not None}
+    if isinstance(values, list | tuple):
+        return [_without_none(value) for value in values]
+    return values

@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from elman.cells import CELLS, GRU, LSTM
+from elman.errors import ConfigError, UsageError
+from elman.layers import Recurrent
+
+
+@pytest.mark.parametrize("name", CELLS.names())
+def test_backward_on_unequal_lengths_is_forward_on_the_reversed_rows(name: str) -> None:
+    torch.manual_seed(0)
+    cell = CELLS.get(name)(2, 3)
+    x, lengths = torch.randn(4, 5, 2), [5, 3, 1, 0]
+    y, state = Recurrent(cell, direction="backward")(x, None, torch.tensor(lengths))
+    for row, length in enumerate(lengths):
+        expected, last = Recurrent(cell)(x[row : row + 1, :length].flip(1))
+        torch.testing.assert_close(y[row, :length], expected[0].flip(0))
+        assert not y[row, length:].any()
+        hidden, expected_hidden = (s.hidden if name == "lstm" else s for s in (state, last))
+        torch.testing.assert_close(hidden[row], expected_hidden[0])
+
+
+def test_only_forward_is_causal() -> None:
+    assert Recurrent(GRU(2, 3)).causal
+    assert not Recurrent(GRU(2, 3), direction="backward").causal
+
+
+def test_state_is_the_cells_named_tuple() -> None:
+    layer = Recurrent(LSTM(2, 3))
+    for time in (1, 4):
+        _, state = layer(torch.zeros(2, time, 2))
+        assert state.hidden.shape == state.cell.shape == (2, 3)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3), (5, 2)])
+def test_wrong_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match=r"expected inputs \(batch, time, 2\), got .*: the layer was built for 2 feat"):
+        Recurrent(GRU(2, 3))(torch.zeros(shape))
+
+
+def test_wrong_direction_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected `direction` 'forward' or 'backward', got 'both'"):
+        Recurrent(GRU(2, 3), direction="both")  # type: ignore[arg-type]
