@@ -2,8 +2,12 @@
 
 import difflib
 import importlib
+import importlib.util
+import os
 import pkgutil
+import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from elman.errors import UsageError
@@ -29,11 +33,13 @@ class Registry(Generic[T]):
     Args:
         kind: what an entry is called in messages ("cell", "task").
         package: the package whose modules are imported, once, before the first look-up.
+        files: an environment variable that may name further Python files, separated as in PATH, to run before that.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(self, kind: str, package: str, files: str | None = None) -> None:
         self.kind = kind
         self._package = package
+        self._files = files
         self._entries: dict[str, type[T]] = {}
         self._discovered = False
 
@@ -72,3 +78,16 @@ class Registry(Generic[T]):
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self._package}.{module.name}")
+        for path in filter(None, os.environ.get(self._files or "", "").split(os.pathsep)):
+            self._run_file(Path(path))
+
+    def _run_file(self, path: Path) -> None:
+        """Import a file that is in no package. Raises UsageError if it is not there or fails."""
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise UsageError(f"{self._files} names {path}: expected a Python file")
+        module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:  # whatever a user's file may raise: the message must name the file
+            raise UsageError(f"{path}, named by {self._files}, fails: {type(error).__name__}: {error}") from error

@@ -81,5 +81,5 @@ class Cell(nn.Module, ABC, Generic[S]):
         return None
 
 
-CELLS: Registry[Cell] = Registry("cell", "elman.cells")
+CELLS: Registry[Cell] = Registry("cell", "elman.cells", files="ELMAN_CELLS")
 register = CELLS.register

@@ -39,6 +39,8 @@ class Sampler:
     def probabilities(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """What `__call__` draws from, (symbols,)."""
         if 0 < self.top_k < len(scores):
-            least = np.partition(scores, -self.top_k)[-self.top_k]
-            scores = np.where(scores >= least, scores, -np.inf)
+            likeliest = np.argpartition(scores, -self.top_k)[-self.top_k :]
+            kept = np.full(len(scores), -np.inf)
+            kept[likeliest] = scores[likeliest]
+            scores = kept
         return softmax(scores / self.temperature)

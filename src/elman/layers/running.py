@@ -147,6 +147,8 @@ class RunningStatistics(nn.Module):
     ) -> RunningState:
         """The state after each row's last real step; a row of length 0 keeps its own. ``sums``: as the first fields."""
         time = sums[0].shape[1]
+        if not time:
+            return state
         if lengths is None:
             return RunningState._make([*(new[:, -1] for new in sums), filled[:, -self.memory :], state.age + time])
         rows = torch.arange(len(lengths), device=lengths.device)
@@ -163,7 +165,7 @@ def _trusted(statistic: Tensor, trust: Tensor) -> Tensor:
 
 def _delayed(values: Tensor, first: Tensor) -> Tensor:
     """Each step's value one step later, after ``first`` (batch, series)."""
-    return torch.cat([first[:, None], values[:, :-1]], 1)
+    return torch.cat([first[:, None], values], 1)[:, :-1]
 
 
 def fill(values: Tensor, observed: Tensor, before: Tensor, season: int) -> Tensor:

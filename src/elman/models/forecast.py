@@ -22,10 +22,10 @@ class ForecastModel(Model):
     the next H steps a small network reads a context made from the encoder's state, what is known ahead of that step,
     and the candidates c (last value, the values whole seasons earlier, the level), and answers
 
-        median = level + spread sum_j softmax(w)_j c_j + unit d
-        quantiles above and below it at cumulated softplus distances, in units, so that they never cross;
+        median = level + spread (sum_j softmax(w)_j c_j + d)
+        quantiles above and below it at cumulated softplus distances, so that they never cross;
 
-    the unit is the running error of the best seasonal naive forecast.
+    distances are in units of the running error of the best seasonal naive forecast: how wide the band of this series is.
 
     Source: forked sequences and global/local decoder as Wen et al., "A Multi-Horizon Quantile Recurrent Forecaster", 2017,
     arXiv:1711.11053. Differs: running level and spread, and the blend of candidates, so that a series that leaves the range
@@ -122,16 +122,17 @@ class ForecastModel(Model):
         candidates = flat.view(*shape, self.horizon, c, self.candidates)
         seasonal = candidates[..., 1:].flatten(-2).clamp(-LIMIT, LIMIT)
         seasonal = torch.cat([seasonal, errors[..., None, :].expand(*shape, self.horizon, -1)], -1)
-        local = self.context(encoded).view(*shape, self.horizon, -1) + self.seasonal(seasonal)
+        local = self.context(encoded).unflatten(-1, (self.horizon, -1)) + self.seasonal(seasonal)
         if self.ahead is not None:
             local = local + self.ahead(ahead.view(*shape, self.horizon, self.known))
         local = F.gelu(local)
         local = local + F.gelu(self.mix(local))
-        raw = self.output(local).view(*shape, self.horizon, c, -1)
+        raw = self.output(local).unflatten(-1, (c, -1))
         weights = torch.softmax(raw[..., len(self.quantiles) :] + self.preference, -1)
         blended = (weights * candidates).sum(-1, keepdim=True)
-        around = self._distances(raw[..., : len(self.quantiles)])
-        return _wide(level) + _wide(spread) * blended + _wide(unit) * around
+        middle = min(range(len(self.quantiles)), key=lambda i: abs(self.quantiles[i] - 0.5))
+        centre = _wide(level) + _wide(spread) * (blended + raw[..., middle : middle + 1])
+        return self._around(centre, _wide(unit), raw[..., :middle], raw[..., middle + 1 : len(self.quantiles)])
 
     def _read(self, inputs: Tensors, running: Running) -> Tensor:
         """What the encoder sees of a step: the value against the level before it, whether there was one, and the rest."""
@@ -148,20 +149,19 @@ class ForecastModel(Model):
         values = torch.cat([last, running.lags.transpose(-1, -2)], -1)
         return F.pad((values - level) / spread, (1, 0))
 
-    def _distances(self, raw: Tensor) -> Tensor:
-        """From the blend: the middle quantile anywhere, the others at cumulated positive distances from it."""
-        middle = min(range(len(self.quantiles)), key=lambda i: abs(self.quantiles[i] - 0.5))
-        centre = raw[..., middle : middle + 1]
-        below = F.softplus(raw[..., :middle]).flip(-1).cumsum(-1).flip(-1)
-        above = F.softplus(raw[..., middle + 1 :]).cumsum(-1)
-        return torch.cat([centre - below, centre, centre + above], -1)
+    @staticmethod
+    def _around(centre: Tensor, unit: Tensor, below: Tensor, above: Tensor) -> Tensor:
+        """The middle quantile with the others at cumulated positive distances from it."""
+        down = F.softplus(below).flip(-1).cumsum(-1).flip(-1)
+        up = F.softplus(above).cumsum(-1)
+        return torch.cat([centre - unit * down, centre, centre + unit * up], -1)
 
     def config(self) -> dict[str, Any]:
         return {"kind": self.kind, **self._config}
 
 
 def _unit(running: Running) -> Tensor:
-    """(batch, time, C): the error of the best seasonal naive forecast so far, in which the network's own part is measured."""
+    """(batch, time, C): the error of the best seasonal naive forecast so far, in which the band is measured."""
     seasonal = running.errors[..., 1:] if running.errors.shape[-1] > 1 else running.errors
     return seasonal.min(-1).values
 

@@ -1,6 +1,8 @@
 """`language`: the next symbol of a text. Many-to-many, one stream, the state carried from window to window."""
 
+import shutil
 import tempfile
+import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -94,9 +96,8 @@ class Language(Task[TextTest]):
     codec: TextCodec
 
     def prepare(self, data: Sequence[Source], valid: Sequence[Source] | None, seed: int) -> None:  # noqa: ARG002  (nothing is drawn)
-        self._folder = tempfile.TemporaryDirectory(prefix="elman-")
         seen = self._count(data)
-        self._in_memory = seen.total() <= IN_MEMORY
+        self._spill = self._scratch_folder() if seen.total() > IN_MEMORY else None
         everything = Vocabulary.fit(seen, unknown=UNKNOWN)
         ids = self._encode(data, everything, "train")
         held = tail(len(ids)) if valid is None else 0
@@ -133,8 +134,14 @@ class Language(Task[TextTest]):
         least = self.options.min_count or rare
         return Vocabulary.fit(counts, unknown=UNKNOWN, min_count=least, max_size=self.options.max_vocabulary)
 
+    def _scratch_folder(self) -> Path:
+        """A folder for text larger than memory, gone when the task is."""
+        folder = tempfile.mkdtemp(prefix="elman-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
+
     def _encode(self, sources: Sequence[Source], vocabulary: Vocabulary, name: str) -> Ids:
-        folder = None if self._in_memory else Path(self._folder.name) / name
+        folder = self._spill and self._spill / name
         return encode_stream(chain.from_iterable(map(read_text, sources)), vocabulary, self.options.level, folder)
 
     def facts(self) -> Facts:
