@@ -25,7 +25,9 @@ def elman(*arguments: str | Path) -> dict[str, Any]:
     print(f"$ elman {' '.join(words)}", flush=True)
     begin = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", "from elman.cli.main import main; main()", *words, "--json"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", "from elman.cli.main import main; main()", *words, "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     if done.returncode:
         sys.exit(done.returncode)

@@ -60,10 +60,11 @@ def sunspots() -> pl.DataFrame:
 
 
 WEATHER = "hr,weekday,workingday,holiday,weathersit,temp,atemp,hum,windspeed"
+AIR = "DEWP,TEMP,PRES,cbwd,Iws,Is,Ir"
 SETS: dict[str, tuple[Callable[[], pl.DataFrame], list[str]]] = {
     "bike-sharing": (bike_sharing, ["--time", "dteday,hr", "--target", "cnt", "--horizon", "24", "--future", WEATHER]),
     "etth1": (etth1, ["--time", "date", "--target", "OT", "--horizon", "24", "--past", "HUFL,HULL,MUFL,MULL,LUFL,LULL"]),
-    "pm25": (pm25, ["--time", "year,month,day,hour", "--target", "pm2.5", "--horizon", "24", "--past", "DEWP,TEMP,PRES,cbwd,Iws,Is,Ir"]),
+    "pm25": (pm25, ["--time", "year,month,day,hour", "--target", "pm2.5", "--horizon", "24", "--past", AIR]),
     "melbourne": (melbourne, ["--time", "Date", "--target", "Temp", "--horizon", "7"]),
     "co2": (co2, ["--time", "date", "--target", "co2", "--horizon", "8"]),
     "elnino": (elnino, ["--time", "month", "--target", "celsius", "--horizon", "12"]),
@@ -88,15 +89,19 @@ def main() -> None:
         train, test, run = (Path(folder) / name for name in ("train.csv", "test.csv", "run"))
         old.write_csv(train)
         new.write_csv(test)
-        fitted = elman("fit", "forecast", train, *arguments, "--budget", options.budget, "--seed", options.seed, "--out", run, *more)
+        settings = ["--budget", options.budget, "--seed", options.seed, "--out", run, *more]
+        fitted = elman("fit", "forecast", train, *arguments, *settings)
         scored = elman("evaluate", run, test)
     mae = scored["metrics"]["mae"]
-    print(f"\n{options.set}: {scored['count']:,} origins, {fitted['parameters']:,} parameters, {fitted['seconds']:.0f} s")
+    print(
+        f"\n{options.set}: {scored['count']:,} origins, {fitted['parameters']:,} parameters, {fitted['seconds']:.0f} s"
+    )
     print(f"  model              mae {mae['value']:.4g}  ({mae['low']:.4g} to {mae['high']:.4g})")
     for name, values in scored["baselines"].items():
         print(f"  {name:<18} mae {values['mae']:.4g}")
     naive = min(values["mae"] for name, values in scored["baselines"].items() if name.startswith(("seasonal", "last")))
-    print(f"  {100 * (1 - mae['value'] / naive):.1f} % below the best naive; 80 % band covers {scored['metrics']['coverage']['value']:.1%}")
+    coverage = scored["metrics"]["coverage"]["value"]
+    print(f"  {100 * (1 - mae['value'] / naive):.1f} % below the best naive; the 80 % band covers {coverage:.1%}")
 
 
 if __name__ == "__main__":

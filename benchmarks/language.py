@@ -43,7 +43,9 @@ def main() -> None:
         level = ["--level", options.level, "--budget", options.budget, "--seed", options.seed]
         fitted = elman("fit", "language", train, *level, "--out", run, *more)
         scored = elman("evaluate", run, test)
-    print(f"\n{options.set}: {scored['count']:,} symbols, {fitted['parameters']:,} parameters, {fitted['seconds']:.0f} s")
+    print(
+        f"\n{options.set}: {scored['count']:,} symbols, {fitted['parameters']:,} parameters, {fitted['seconds']:.0f} s"
+    )
     for name, score in scored["metrics"].items():
         others = "  ".join(f"{baseline} {values[name]:.4g}" for baseline, values in scored["baselines"].items())
         print(f"  {name:<14} {score['value']:.4g}  ({score['low']:.4g} to {score['high']:.4g})   {others}")

@@ -25,7 +25,7 @@ class ForecastModel(Model):
         median = level + spread (sum_j softmax(w)_j c_j + d)
         quantiles above and below it at cumulated softplus distances, so that they never cross;
 
-    distances are in units of the running error of the best seasonal naive forecast: how wide the band of this series is.
+    distances are in spreads, or in the running error of the best seasonal naive forecast, see ``error_scales``.
 
     Source: forked sequences and global/local decoder as Wen et al., "A Multi-Horizon Quantile Recurrent Forecaster", 2017,
     arXiv:1711.11053. Differs: running level and spread, and the blend of candidates, so that a series that leaves the range
@@ -38,6 +38,8 @@ class ForecastModel(Model):
         quantiles: rising, inside (0, 1), Q of them.
         seasons: lags in steps.
         half_life: of the running statistics, in steps.
+        error_scales: read how far values typically are from the last one and from those a season earlier, and measure the
+            band in that: needed to tell series apart that differ in how well they repeat; one is learned better without.
         context_size: width of the network of each step ahead, D.
         dropout: on the encoder's outputs.
 
@@ -57,6 +59,7 @@ class ForecastModel(Model):
         quantiles: list[float],
         seasons: list[int],
         half_life: float,
+        error_scales: bool = False,
         context_size: int = 64,
         dropout: float = 0.0,
     ) -> None:
@@ -70,13 +73,14 @@ class ForecastModel(Model):
             "quantiles": quantiles,
             "seasons": seasons,
             "half_life": half_life,
+            "error_scales": error_scales,
             "context_size": context_size,
             "dropout": dropout,
         }
         self.targets, self.known, self.horizon, self.quantiles = targets, known, horizon, quantiles
         self.candidates = 2 + len(seasons)
         self.running = RunningStatistics(targets, seasons, horizon, half_life)
-        self.errors = targets * (1 + len(seasons))
+        self.errors = targets * (1 + len(seasons)) if error_scales else 0
         self.encoder = build_encoder(EncoderConfig(**encoder), 3 * targets + self.errors + known + past)
         self.causal = self.encoder.causal
         width = self.encoder.output_size
@@ -106,8 +110,8 @@ class ForecastModel(Model):
             self.dropout(encoded),
             running.level,
             running.spread,
-            _unit(running),
-            _relative(running),
+            self._unit(running),
+            self._relative(running),
             candidates,
             ahead,
         ]
@@ -140,7 +144,20 @@ class ForecastModel(Model):
         surprise = (inputs["target"] - running.level_before) / running.spread * observed
         change = (running.last - running.last_before) / running.spread
         x = torch.cat([surprise, change], -1).clamp(-LIMIT, LIMIT)
-        return torch.cat([x, observed, _relative(running), inputs["known"], inputs["past"]], -1)
+        return torch.cat([x, observed, self._relative(running), inputs["known"], inputs["past"]], -1)
+
+    def _unit(self, running: Running) -> Tensor:
+        """(batch, time, C): what the band is measured in; the error of the best seasonal naive forecast so far, or the spread."""
+        if not self.errors:
+            return running.spread
+        seasonal = running.errors[..., 1:] if running.errors.shape[-1] > 1 else running.errors
+        return seasonal.min(-1).values
+
+    def _relative(self, running: Running) -> Tensor:
+        """(batch, time, C (1 + seasons)): running errors against the spread, as logarithms: how well repeating the past works."""
+        if not self.errors:
+            return running.level[..., :0]
+        return (running.errors / running.spread[..., None]).log().clamp(-4, 4).flatten(2)
 
     def _candidates(self, running: Running) -> Tensor:
         """(batch, time, H, C, candidates) in spreads from the level; the level itself, 0, is the first."""
@@ -158,17 +175,6 @@ class ForecastModel(Model):
 
     def config(self) -> dict[str, Any]:
         return {"kind": self.kind, **self._config}
-
-
-def _unit(running: Running) -> Tensor:
-    """(batch, time, C): the error of the best seasonal naive forecast so far, in which the band is measured."""
-    seasonal = running.errors[..., 1:] if running.errors.shape[-1] > 1 else running.errors
-    return seasonal.min(-1).values
-
-
-def _relative(running: Running) -> Tensor:
-    """(batch, time, C (1 + seasons)): the running errors against the spread, as logarithms: how well repeating the past works."""
-    return (running.errors / running.spread[..., None]).log().clamp(-4, 4).flatten(2)
 
 
 def _wide(statistic: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Streams in use: raw rows in, answers out, the state kept per stream. Imports neither torch nor training."""
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,15 @@ class StreamSession:
     def push_many(self, rows: Mapping[Key, Push]) -> dict[Key, Answer]:
         """One row of each of several streams, stepped together. All rows are checked before any stream moves."""
         steps = {n: self.codec.push(row, self._memory.get(n) or self.codec.start()) for n, row in rows.items()}
-        for n in rows:
+        new = [n for n in rows if n not in self._rows]
+        for n in new:
             self._open(n)
-        outputs = self._step(steps)
+        try:
+            outputs, state = self._step(steps)
+        except BaseException:  # an interrupt too: no stream may be left between two rows
+            self.reset(*new)
+            raise
+        _put(self._table, self._places(rows), state)
         self._memory.update({n: step.memory for n, step in steps.items()})
         return {n: Answer(self.codec.answer(outputs[n], step.memory), step.flags) for n, step in steps.items()}
 
@@ -129,8 +135,6 @@ class StreamSession:
         return state
 
     def _open(self, n: Key) -> None:
-        if n in self._rows:
-            return
         if not self._free:
             size = len(next(leaves(self._table), np.zeros(len(self._rows))))
             more = max(1, size)
@@ -138,31 +142,36 @@ class StreamSession:
                 lambda table, row: np.concatenate([table, np.repeat(row, more, axis=0)]), self._table, self._initial
             )
             self._free = list(range(size + more - 1, size - 1, -1))
-        row = self._free.pop()
-        self._rows[n] = row
-        self._write(np.array([row]), self._initial)
+        self._rows[n] = self._free.pop()
+        _put(self._table, self._places([n]), self._initial)
 
-    def _step(self, steps: Mapping[Key, Steps]) -> dict[Key, Array]:
-        """Step every stream through all of its steps; the output of the last one of each."""
-        outputs: dict[Key, Array] = {}
-        pending = {n: list(_rows_of(step.inputs)) for n, step in steps.items()}
-        while pending:
-            keys = list(pending)
-            rows = np.array([self._rows[n] for n in keys])
-            inputs = [pending[n].pop(0) for n in keys]
+    def _places(self, keys: Iterable[Key]) -> Array:
+        """The rows of the table where these streams lie."""
+        return np.array([self._rows[n] for n in keys], dtype=np.int64)
+
+    def _step(self, steps: Mapping[Key, Steps]) -> tuple[dict[Key, Array], NumpyState]:
+        """Step every stream through all of its steps: the last output of each, and their states, not yet in the table."""
+        keys, outputs = list(steps), {}
+        state = select(self._table, self._places(keys))
+        waiting = [_rows_of(step.inputs) for step in steps.values()]
+        for number in range(max(map(len, waiting), default=0)):
+            active = [place for place, rows in enumerate(waiting) if number < len(rows)]
+            inputs = [waiting[place][number] for place in active]
             batch = {name: np.stack([one[name] for one in inputs]) for name in inputs[0]}
-            output, state = self._stepper.step(batch, select(self._table, rows))
-            self._write(rows, state)
-            outputs.update(zip(keys, output, strict=True))
-            pending = {n: left for n, left in pending.items() if left}
-        return outputs
+            output, after = self._stepper.step(batch, select(state, active))
+            _put(state, np.array(active), after)
+            outputs.update(zip((keys[place] for place in active), output, strict=True))
+        return outputs, state
 
-    def _write(self, rows: Array, state: NumpyState) -> None:
-        def put(table: Array, new: Array) -> Array:
-            table[rows] = new
-            return table
 
-        map_leaves(put, self._table, state)
+def _put(table: NumpyState, rows: Array, state: NumpyState) -> None:
+    """Overwrite some rows of ``table`` in place."""
+
+    def put(leaf: Array, new: Array) -> Array:
+        leaf[rows] = new
+        return leaf
+
+    map_leaves(put, table, state)
 
 
 def _rows_of(inputs: Mapping[str, Array]) -> list[dict[str, Array]]:

@@ -253,6 +253,7 @@ class Forecast(Task[SeriesTest]):
             quantiles=list(self.codec.quantiles),
             seasons=list(self.codec.seasons),
             half_life=self.codec.half_life,
+            error_scales=len(self.codec.scales) > 1,
             dropout=dropout,
         )
 
@@ -314,8 +315,8 @@ class Forecast(Task[SeriesTest]):
                 )
         if not parts:
             raise DataError(
-                f"{', '.join(source.name for source in sources)}: nothing to score: expected at least {self.codec.horizon} rows after "
-                "the data the run was fitted on" + "".join(f"; {note}" for note in notes[-1:])
+                f"{', '.join(source.name for source in sources)}: nothing to score: expected at least {self.codec.horizon} rows "
+                "after the data the run was fitted on" + "".join(f"; {note}" for note in notes[-1:])
             )
         return SeriesTest(parts, notes)
 
@@ -431,8 +432,8 @@ class Forecast(Task[SeriesTest]):
             ahead = series.values[end : end + self.codec.horizon, future]
             if self.codec.future and len(ahead) < self.codec.horizon:
                 notes.append(
-                    f"{self.codec.horizon - len(ahead)} of {self.codec.horizon} rows of {', '.join(self.codec.future)} after the end are not "
-                    "given and taken as missing: append rows with these columns and an empty target"
+                    f"{self.codec.horizon - len(ahead)} of {self.codec.horizon} rows of {', '.join(self.codec.future)} after the end "
+                    "are not given and taken as missing: append rows with these columns and an empty target"
                 )
             forecast = self.forecasts(model, series.part(0, end), ahead)[-1]
             for name, values in self._predicted(series.id, series.times[end - 1], forecast).items():
@@ -456,6 +457,7 @@ class Forecast(Task[SeriesTest]):
         given = self._read_again(sources, self.codec)
         for series in given.series[:1]:
             rows = [self._raw(series, t) for t in range(len(series))]
+            about = self._about(series)
             for span, outputs in self._outputs(model, series):
                 for t in range(span.start, span.stop):
                     if np.isnan(series.values[t]).all():
@@ -464,19 +466,28 @@ class Forecast(Task[SeriesTest]):
                         {name: row[name] for name in self.codec.source.future}
                         for row in rows[t + 1 : t + 1 + self.codec.horizon]
                     ]
-                    x = {**rows[t], **({self.codec.source.id: series.id} if self.codec.source.id else {})}
+                    x = {**rows[t], **about}
                     time = show_time(series.times[t]) if self.codec.timed else int(series.times[t])
                     answer = self.codec.answer(outputs[t - span.start], {"id": series.id})
                     yield Push(x, time, future if self.codec.source.future else None), answer
 
     def _raw(self, series: Series, t: int) -> dict[str, Json]:
         """A row as it stood in the file: categories by name, None where missing."""
-        row = dict(zip(self.codec.columns, series.values[t].tolist(), strict=True))
-        raw: dict[str, Json] = {name: value if value == value else None for name, value in row.items()}
+        return self._as_written(self.codec.columns, series.values[t])
+
+    def _about(self, series: Series) -> dict[str, Json]:
+        """What is the same in every row of a series, as it stood in the file."""
+        id = {self.codec.source.id: series.id} if self.codec.source.id else {}
+        return {**self._as_written(self.codec.static, series.static), **id}
+
+    def _as_written(self, names: Sequence[str], values: Floats) -> dict[str, Json]:
+        raw: dict[str, Json] = {
+            name: value if value == value else None for name, value in zip(names, values.tolist(), strict=True)
+        }
         for name, known in self.codec.categories.items():
-            chosen = [one for one in known if raw.pop(f"{name}={one}", None)]
-            if name not in self.codec.source.static:
-                raw[name] = chosen[0] if chosen else None
+            spread = {one: raw.pop(f"{name}={one}") for one in known if f"{name}={one}" in raw}
+            if spread:
+                raw[name] = next((one for one, chosen in spread.items() if chosen), None)
         return raw
 
 

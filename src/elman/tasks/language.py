@@ -278,7 +278,8 @@ class Language(Task[TextTest]):
         return Predictions(columns, ".jsonl", test.notes)
 
     def replay(self, model: Model, sources: Sequence[Source]) -> Iterator[tuple[Push, Json]]:
-        ids = self.test(sources).ids
+        symbols = self.codec.split("".join(chain.from_iterable(map(read_text, sources))))
+        ids = self.codec.vocabulary.encode(symbols)
         logits = torch.cat([out for out, _ in self._scored(model, np.append(ids, self.codec.start_id))])
-        for symbol, scores in zip(self.codec.vocabulary.decode(ids), logits[1:].numpy(), strict=True):
+        for symbol, scores in zip(symbols, logits[1:].numpy(), strict=True):
             yield Push(symbol), self.codec.answer(scores, {})

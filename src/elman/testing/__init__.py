@@ -1,6 +1,7 @@
-"""The conformance suites, for cells and layers of one's own as well as the package's."""
+"""The conformance suites, for cells, layers and tasks of one's own as well as the package's."""
 
 from elman.testing.cells import check_cell
 from elman.testing.layers import check_layer
+from elman.testing.tasks import check_task
 
-__all__ = ["check_cell", "check_layer"]
+__all__ = ["check_cell", "check_layer", "check_task"]
