@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from elman.data.files import write_text
 from elman.data.source import DataInput, Source
-from elman.errors import ElmanError, UsageError
+from elman.errors import ElmanError, RunError, UsageError
 from elman.tasks.predictions import Predictions
 from elman.tasks.task import Task
-from elman.training.settings import Sections, Settings, load_settings, make_task, put, resolve
+from elman.training.settings import Sections, Settings, check, load_settings, make_task, put, resolve
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,12 +84,21 @@ class Run:
     @cached_property
     def fitted(self) -> Fitted:
         """The summary that `fit` left."""
-        return Fitted(**json.loads((self.path / "result.json").read_text(encoding="utf-8")))
+        path = self.path / "result.json"
+        try:
+            return Fitted(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise RunError(f"{path}: not found; expected a run whose training has finished") from None
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{path}: damaged: {error}") from error
 
     def curve(self) -> list[dict[str, Any]]:
-        """The rows of ``metrics.jsonl``: one per validation."""
+        """The rows of ``metrics.jsonl``: one per validation. Raises RunError if it is damaged."""
         path = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        try:
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        except ValueError as error:
+            raise RunError(f"{path}: damaged: {error}") from error
 
     def evaluate(self, *data: Data, format: str | None = None, scaled: bool = False) -> "Evaluation":
         """Every metric of the task with a 95 % interval, and the baselines beside it.
@@ -99,8 +108,7 @@ class Run:
         """
         from elman.evaluation.evaluate import evaluate
 
-        if scaled:
-            self.task.score_scaled()
+        self.task.score_scaled(scaled)
         return evaluate(self.task, self.model, sources(data, format))
 
     def predict(self, *data: Data, format: str | None = None) -> Predictions:
@@ -261,6 +269,7 @@ def prepare(
     started = time.perf_counter()
     console = console or Console(stderr=True)
     worker = make_task(task, said.get("options", {}))
+    check(said)
     given = sources(data, format)
     seed = said.get("training", {}).get("seed", 1)
     worker.prepare(given, sources([valid], format) if valid is not None else None, seed)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elman.data.streams import NOTHING, Piece, cut, plan_windows
+from elman.data.streams import NOTHING, Piece, cut, plan_windows, sample
 
 lengths_of = st.lists(st.integers(0, 60), max_size=6)
 seeds = st.none() | st.integers(0, 1000)
@@ -81,3 +81,33 @@ def test_a_row_takes_the_next_piece() -> None:
     assert [[(s.series, s.start, s.stop, s.fresh) for s in slots] for slots in plan_windows(pieces[:1], 2, 9)] == [
         [(0, 0, 5, True), nothing]
     ]
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=6),
+    st.integers(1, 8),
+    st.integers(0, 30),
+    st.integers(1, 30),
+    st.integers(0, 1000),
+)
+def test_random_pieces_lie_inside_their_series_and_warm_up_first(
+    lengths: list[int], rows: int, warm_up: int, scored: int, seed: int
+) -> None:
+    pieces = sample(lengths, rows, warm_up, scored, np.random.default_rng(seed))
+    assert len(pieces) == max(rows, round(sum(lengths) / scored))
+    for piece in pieces:
+        length = lengths[piece.series]
+        assert 0 <= piece.start <= piece.score_from < piece.stop <= length
+        if length >= warm_up + scored:
+            assert (piece.score_from - piece.start, piece.stop - piece.score_from) == (warm_up, scored)
+        else:  # read whole, and at least its last step is scored
+            assert (piece.start, piece.stop, piece.score_from) == (0, length, min(warm_up, length - 1))
+    assert pieces == sample(lengths, rows, warm_up, scored, np.random.default_rng(seed))
+
+
+def test_random_pieces_are_spread_in_proportion_to_the_lengths_and_over_all_places() -> None:
+    rng = np.random.default_rng(0)
+    pieces = [piece for _ in range(200) for piece in sample([300, 100], 4, 5, 20, rng)]
+    counts = Counter(piece.series for piece in pieces)
+    assert counts == {0: 3000, 1: 1000}
+    assert {piece.start for piece in pieces if piece.series == 1} == set(range(100 - 25 + 1))

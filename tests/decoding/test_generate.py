@@ -21,7 +21,7 @@ TEXT = "so it goes\nand so it went on\n"
 
 
 def codec(level: Level = "char") -> TextCodec:
-    counts = {symbol: 1 for symbol in TextCodec(level, Vocabulary([UNKNOWN], unknown=UNKNOWN)).split(TEXT)}
+    counts = dict.fromkeys(TextCodec(level, Vocabulary([UNKNOWN], unknown=UNKNOWN)).split(TEXT), 1)
     return TextCodec(level, Vocabulary.fit(counts, unknown=UNKNOWN))
 
 

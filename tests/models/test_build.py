@@ -31,7 +31,7 @@ def test_bidirectional_layers_read_both_ways() -> None:
 
 def test_cell_options_reach_the_cell() -> None:
     stack = build_encoder(EncoderConfig(name="elman", cell={"nonlinearity": "relu"}), 2)
-    assert [m.cell.nonlinearity for m in stack.modules() if isinstance(m, Recurrent)] == ["relu"]  # type: ignore[union-attr]
+    assert [m.cell.nonlinearity for m in stack.modules() if isinstance(m, Recurrent)] == ["relu"]
 
 
 def test_unknown_cells_and_options_are_told_with_the_nearest_name() -> None:
@@ -48,7 +48,9 @@ def test_a_cell_without_options_says_so() -> None:
         check_cell_options("gru", {"x": 1})
 
 
-@pytest.mark.parametrize("wrong", [{"hidden": 0}, {"layers": 0}, {"dropout": 1.0}, {"layer_norm": "both"}, {"width": 3}])
+@pytest.mark.parametrize(
+    "wrong", [{"hidden": 0}, {"layers": 0}, {"dropout": 1.0}, {"layer_norm": "both"}, {"width": 3}]
+)
 def test_settings_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         EncoderConfig.model_validate(wrong)

@@ -122,7 +122,9 @@ def test_the_check_sees_a_leak() -> None:
         def forward(
             self, inputs: Mapping[str, Tensor], state: State, lengths: Tensor | None = None
         ) -> tuple[Tensor, State]:
-            return super().forward({**inputs, "past": inputs["past"].mean(1, keepdim=True) + inputs["past"]}, state, lengths)
+            return super().forward(
+                {**inputs, "past": inputs["past"].mean(1, keepdim=True) + inputs["past"]}, state, lengths
+            )
 
     leaky = Leaky(**{k: v for k, v in model().config().items() if k != "kind"})
     leaky.load_state_dict(model().state_dict())
@@ -134,6 +136,12 @@ def test_every_input_is_read() -> None:
     before = forecast(ours, inputs)
     for name, value in inputs.items():
         assert not torch.allclose(forecast(ours, {**inputs, name: 1 - value}), before, rtol=1e-4), name
+
+
+def test_what_stands_where_a_value_is_missing_is_not_read() -> None:
+    ours, inputs = model(), made()
+    other = {**inputs, "target": torch.where(inputs["observed"] > 0, inputs["target"], 3.0)}
+    torch.testing.assert_close(forecast(ours, other), forecast(ours, inputs))
 
 
 @pytest.mark.parametrize("candidate", [0, 1, 2, 3])

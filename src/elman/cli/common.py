@@ -1,6 +1,7 @@
 """What several verbs share: their arguments, and how results are printed."""
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,11 +36,26 @@ def results() -> "Console":
 
 
 def print_json(values: Any) -> None:
-    typer.echo(json.dumps(values, ensure_ascii=False))
+    typer.echo(dumps(values))
+
+
+def dumps(values: Any, indent: int | None = None) -> str:
+    """JSON; a number that does not exist (NaN) is null, which JSON has."""
+    return json.dumps(_finite(values), ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {name: _finite(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def number(value: float) -> str:
-    """Four significant digits, plain where that is short."""
+    """Four significant digits, plain where that is short; a dash where there is none."""
+    if not math.isfinite(value):
+        return "-"
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from elman.cli.common import AsJson, DataFiles, Format, RunFolder, number, print_json, results, tell
+from elman.cli.common import AsJson, DataFiles, Format, RunFolder, dumps, number, print_json, results, tell
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,13 +32,13 @@ def command(
 ) -> None:
     """Every metric of the task with a 95 % interval, and the baselines beside it.
 
-    Rows that were seen in fitting are not scored.
+    Rows of a series that were seen in fitting are not scored.
     """
-    from json import dumps
-
-    from elman.data.files import write_text
+    from elman.data.files import check_writable, write_text
     from elman.run import Run
 
+    if out is not None:
+        check_writable(out)
     evaluation = Run(run).evaluate(*data, format=format, scaled=scaled)
     tell(evaluation.notes)
     values = {"run": str(run), **evaluation.to_json()}
@@ -51,16 +51,19 @@ def command(
 
 
 def table(evaluation: "Evaluation") -> "Table":
-    """Metrics as rows; the model with its interval, and a column per baseline."""
+    """A column per metric, so that it fits into 80 characters: the model, its interval, and a row per baseline."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    shown = Table(title=f"{evaluation.count:,} {evaluation.unit}", title_justify="left")
-    shown.add_column("metric")
-    shown.add_column("model", justify="right", style="bold")
-    shown.add_column("95 % interval", justify="right")
-    for name in evaluation.baselines:
-        shown.add_column(name, justify="right")
-    for name, score in evaluation.metrics.items():
-        others = [number(values[name]) if name in values else "" for values in evaluation.baselines.values()]
-        shown.add_row(name, number(score.value), f"{number(score.low)} to {number(score.high)}", *others)
+    shown = Table(title=f"{evaluation.count:,} {evaluation.unit}", title_justify="left", box=SIMPLE_HEAD, padding=0)
+    shown.pad_edge, shown.padding = False, (0, 1, 0, 0)
+    shown.add_column("")
+    for name in evaluation.metrics:
+        shown.add_column(name, justify="right", no_wrap=True)
+    scores = evaluation.metrics.values()
+    shown.add_row("model", *(number(score.value) for score in scores), style="bold")
+    shown.add_row("  95 % from", *(number(score.low) for score in scores), style="dim")
+    shown.add_row("       to", *(number(score.high) for score in scores), style="dim", end_section=True)
+    for name, values in evaluation.baselines.items():
+        shown.add_row(name, *(number(values[metric]) if metric in values else "" for metric in evaluation.metrics))
     return shown

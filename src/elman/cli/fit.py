@@ -78,6 +78,7 @@ def command(
     min_count: Annotated[int | None, typer.Option(help="language: rarer symbols become <unk>.")] = None,
 ) -> None:
     """Train a model on DATA and keep it in a run folder."""
+    from elman.errors import ElmanError
     from elman.run import check_new, gather, new_folder, prepare
     from elman.training.settings import Sections, load_config, parse_set, put
 
@@ -90,15 +91,25 @@ def command(
     }  # fmt: skip
     if out is not None:
         check_new(out)
-    settings: Sections = load_config(config) if config else {}
+    settings: Sections = load_config(config, task) if config else {}
     for text in set_ or []:
         put(settings, *parse_set(text))
     said = gather(settings, encoder=encoder, dropout=dropout, budget=budget, options=options)
     job = prepare(task, data, valid=valid, format=format, said=said, console=errors())
     if dry_run:
-        typer.echo(job.settings.to_toml(), nl=False)
+        if json:
+            print_json(job.settings.model_dump(mode="json"))
+        else:
+            typer.echo(job.settings.to_toml(), nl=False)
         return
-    run = job.train(new_folder(out, task, job.settings.encoder.name))
+    folder = new_folder(out, task, job.settings.encoder.name)
+    try:
+        run = job.train(folder)
+    except KeyboardInterrupt:
+        kept = (
+            f"{folder} keeps the best weights so far" if (folder / "model.safetensors").exists() else "nothing is kept"
+        )
+        raise ElmanError(f"interrupted; {kept}") from None
     if json:
         print_json(vars(run.fitted))
         return

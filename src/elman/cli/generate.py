@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from elman.cli.common import RunFolder
+from elman.cli.common import RunFolder, tell
+from elman.errors import UsageError
 
 NAME = "generate"
 EXAMPLES = """[b]Examples[/b]
@@ -26,10 +27,16 @@ def command(
     out: Annotated[Path | None, typer.Option(help="Write here instead of to stdout.")] = None,
 ) -> None:
     """Text from a trained language model, written as it is made."""
-    from elman.data.files import write_text
+    from elman.data.files import check_writable, write_text
     from elman.run import Run
 
-    pieces = Run(run).generate(prompt, length, temperature, top_k, seed)
+    if any("\ud800" <= letter <= "\udfff" for letter in prompt):  # what Python makes of bytes that are not UTF-8
+        raise UsageError("--prompt: expected UTF-8 text")
+    if out is not None:
+        check_writable(out)
+    opened = Run(run)
+    pieces = opened.generate(prompt, length, temperature, top_k, seed)
+    tell(opened.task.notes_on(prompt))
     if out is not None:
         write_text(out, prompt + "".join(pieces) + "\n")
         return

@@ -24,8 +24,13 @@ def command(
     format: Format = None,
 ) -> None:
     """Predictions for DATA: the horizon after the end of each series, or a score for each line of text."""
+    from elman.data.files import check_writable
     from elman.run import Run
+    from elman.tasks.predictions import check_suffix
 
+    if out is not None:
+        check_suffix(out)
+        check_writable(out)
     predictions = Run(run).predict(*data, format=format)
     tell(predictions.notes)
     if out is None:

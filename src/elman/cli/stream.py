@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from elman.cli.common import RunFolder
+from elman.cli.common import RunFolder, dumps
 from elman.errors import DataError, ElmanError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NAME = "stream"
 EXAMPLES = """[b]Examples[/b]
 
-echo '{"x": {"load": 31.5}}' | elman stream runs/load
+echo '{"x": {"load": 31.5}, "time": "2026-07-01"}' | elman stream runs/load
 
 elman stream runs/load --state load.state < new-rows.jsonl"""
 
@@ -36,22 +36,23 @@ def command(
     stream}. Out: {"y": ..., "n"?, "flags"?}. A line that cannot be used is answered by {"error": ...} and changes nothing;
     the exit code is then 2.
     """
+    from elman.data.files import check_writable
     from elman.streaming import load
 
+    if state is not None:
+        check_writable(state)
     session = load(run)
     session.codec.top = top
     if state is not None and state.exists():
         session.restore(state)
     failed = False
     try:
-        for number, line in enumerate(sys.stdin, 1):
+        for number, line in enumerate(sys.stdin.buffer, 1):
             if line.strip():
                 answer = answer_line(session, line, number)
                 failed = failed or "error" in answer
-                sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+                sys.stdout.write(dumps(answer) + "\n")
                 sys.stdout.flush()
-    except UnicodeDecodeError as error:
-        raise DataError(f"standard input: expected UTF-8, got byte {error.object[error.start]:#x}") from None
     finally:
         if state is not None:
             session.snapshot(state)
@@ -59,7 +60,7 @@ def command(
         raise typer.Exit(2)
 
 
-def answer_line(session: "StreamSession", line: str, number: int) -> dict[str, Any]:
+def answer_line(session: "StreamSession", line: bytes, number: int) -> dict[str, Any]:
     """The answer to one line; an error is an answer too."""
     from elman.data.codec import Push
     from elman.streaming.session import ONE
@@ -75,16 +76,19 @@ def answer_line(session: "StreamSession", line: str, number: int) -> dict[str, A
     return {"y": answer.y, **named, **flags}
 
 
-def _parse(line: str) -> dict[str, Any]:
+def _parse(line: bytes) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        text = line.decode("utf-8").strip()
+        row = json.loads(text)
+    except UnicodeDecodeError as error:
+        raise DataError(f"expected UTF-8 text, got byte {line[error.start]:#04x} at byte {error.start}") from None
     except ValueError as error:
-        raise DataError(f"expected a JSON object, got {line.strip()[:60]!r}: {error}") from None
+        raise DataError(f"expected a JSON object, got {text[:60]!r}: {error}") from None
     if not isinstance(row, dict) or "x" not in row:
-        raise DataError(f'expected a JSON object with "x", got {line.strip()[:60]!r}')
+        raise DataError(f'expected a JSON object with "x", got {text[:60]!r}')
     unknown = sorted(set(row) - set(KEYS))
     if unknown:
         raise DataError(f"unknown key {unknown[0]!r}; valid: {', '.join(KEYS)}")
-    if not isinstance(row.get("n", 0), int | str):
+    if not isinstance(row.get("n", 0), int | str) or isinstance(row.get("n"), bool):
         raise DataError(f'expected "n" to be a number or text, got {row["n"]!r}')
     return row

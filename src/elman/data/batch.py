@@ -49,6 +49,6 @@ def tensors(arrays: Mapping[str, "np.ndarray[Any, Any]"]) -> dict[str, Tensor]:
             array = array.astype(np.float32, copy=False)
         elif array.dtype.kind in "iu":
             array = array.astype(np.int64, copy=False)
-        return torch.from_numpy(np.ascontiguousarray(array))
+        return torch.from_numpy(np.require(array, requirements=["C", "W"]))  # PyTorch warns of views that are read only
 
     return {name: convert(array) for name, array in arrays.items()}

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.files import write_text
-from elman.errors import RunError
+from elman.errors import ElmanError, RunError
 from elman.registry import Registry
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
@@ -99,9 +99,9 @@ def load_codec(path: Path) -> Codec:
         return codec.from_json(values)
     except FileNotFoundError:
         raise RunError(f"{path}: not found; is this a run folder that `elman fit` finished?") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ElmanError) as error:
         raise RunError(
-            f"{path}: expected the JSON that `elman fit` wrote, got {type(error).__name__}: {error}"
+            f"{path}: damaged: expected the JSON that `elman fit` wrote: {type(error).__name__}: {error}"
         ) from error
 
 

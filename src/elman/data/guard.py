@@ -80,6 +80,12 @@ class InputGuard:
             return np.where(np.isfinite(limited) | np.isnan(limited), limited, np.nan)  # no limit to clip to: missing
         return np.where(wrong, np.nan, values)
 
+    def select(self, features: slice) -> "InputGuard":
+        """The guard of some of the features; it counts where this one does."""
+        part = InputGuard(self.names[features], self.low[features], self.high[features], self.policy)
+        part.counts = self.counts
+        return part
+
     def count_unknown(self, name: str, count: int = 1) -> None:
         """Count symbols of feature ``name`` that were not seen in training. Under ``error`` raises a DataError."""
         if count and self.policy == "error":

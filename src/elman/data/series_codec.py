@@ -19,7 +19,8 @@ from elman.errors import DataError
 Floats = NDArray[np.float64]
 
 LIMIT = 5.0  # standard deviations at which covariates are cut
-LONGEST_MEMORY = 400  # steps of the longest season that is kept as lags: a year of days, not a day of minutes
+LONGEST_LAG = 1000  # steps of the longest season that is kept as lags: a week of quarters of an hour, a year of days
+LONGEST_HALF_LIFE = 200  # steps: a level must follow a trend, whatever the longest season is
 CYCLES = 3  # a season counts if the training part has seen it that often
 NO_SEASON = 10  # half-life where the data has no season
 LONGEST_GAP = 100_000  # rows left out of a stream at once; more is surely a wrong time stamp
@@ -77,8 +78,8 @@ class SeriesCodec(Codec):
     def fit(cls, train: SeriesSet, horizon: int, quantiles: Sequence[float]) -> "SeriesCodec":
         """Everything that is fitted, from the training part only."""
         longest = max(train.lengths)
-        seasons = [s for s in train.frequency.seasons() if s <= LONGEST_MEMORY and CYCLES * s <= longest]
-        half_life = max(seasons, default=NO_SEASON)
+        seasons = [s for s in train.frequency.seasons() if s <= LONGEST_LAG and CYCLES * s <= longest]
+        half_life = _half_life(seasons)
         targets = train.positions("targets")
         scales = {one.id: _running_scale(one.values[:, targets], half_life) for one in train.series}
         pooled = Scaler(
@@ -111,7 +112,7 @@ class SeriesCodec(Codec):
     @property
     def half_life(self) -> int:
         """Of the running statistics, in steps: a whole season, so that they do not move within one."""
-        return max(self.seasons, default=NO_SEASON)
+        return _half_life(self.seasons)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -144,7 +145,7 @@ class SeriesCodec(Codec):
         target = self.scale_of(series.id).transform(values[:, :c])
         after = np.full((self.horizon, len(self.future)), np.nan)
         if ahead is not None:
-            after[: len(ahead)] = ahead
+            after[: len(ahead)] = self.guard.select(slice(c + p, None)).apply(ahead)
         future = np.concatenate([values[:, c + p :], after])
         times = self._times(series.times)
         known: list[Array] = [
@@ -324,6 +325,10 @@ class SeriesCodec(Codec):
                 f"time {show_time(time)} is {steps} steps after the row before, {show_time(last)}: is it right?"
             )
         return steps
+
+
+def _half_life(seasons: Sequence[int]) -> int:
+    return max((season for season in seasons if season <= LONGEST_HALF_LIFE), default=NO_SEASON)
 
 
 def _running_scale(values: Floats, half_life: float) -> Scaler:

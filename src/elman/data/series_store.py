@@ -39,4 +39,4 @@ def load_series(path: Path) -> Mapping[str, Series]:
         parts = zip(json.loads(about["ids"]), times, values, arrays["static"], strict=True)
         return {id: Series(id, when, what, static) for id, when, what, static in parts}
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path}: expected the series that `elman fit` wrote: {error}") from error
+        raise RunError(f"{path}: damaged: expected the series that `elman fit` wrote: {error}") from error

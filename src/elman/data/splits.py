@@ -14,6 +14,9 @@ Rows = NDArray[np.int64]
 
 HELD_OUT = 0.1
 """The share that is held out unless told otherwise."""
+PASSAGE, PASSAGES = 100, 20
+"""Symbols in a passage that hardly occurs twice by chance, and how many of them tell whether two texts overlap."""
+AT_ONCE = 5_000_000
 
 
 def tail(length: int, fraction: float = HELD_OUT) -> int:
@@ -57,6 +60,23 @@ def _shared_times(a: Series, b: Series) -> TimeArray:
     times_a, times_b = (series.times[~np.isnan(series.values).all(axis=1)] for series in (a, b))
     shared: TimeArray = times_a[np.isin(times_a, times_b, assume_unique=True)]
     return shared
+
+
+def shared_text(train: NDArray[np.int32], other: NDArray[np.int32]) -> float:
+    """The share of some passages, evenly spaced over ``other``, that stand in ``train`` word for word; 0 where it is short."""
+    if len(other) < PASSAGE:
+        return 0.0
+    starts = np.linspace(0, len(other) - PASSAGE, min(PASSAGES, len(other) // PASSAGE)).astype(np.int64)
+    return float(np.mean([_contains(train, other[start : start + PASSAGE]) for start in starts]))
+
+
+def _contains(ids: NDArray[np.int32], passage: NDArray[np.int32]) -> bool:
+    """Whether a passage stands in ``ids``, looked for part by part: they may be a file larger than memory."""
+    wanted = passage.astype(np.int32).tobytes()
+    return any(
+        wanted in np.ascontiguousarray(ids[begin : begin + AT_ONCE + len(passage)], np.int32).tobytes()
+        for begin in range(0, len(ids), AT_ONCE)
+    )
 
 
 def split_rows(

@@ -73,6 +73,29 @@ def cut(lengths: Sequence[int], rows: int, warm_up: int, rng: np.random.Generato
     return sorted(shuffled, key=lambda piece: 2 * (piece.stop - piece.score_from) < share)
 
 
+def sample(lengths: Sequence[int], rows: int, warm_up: int, scored: int, rng: np.random.Generator) -> list[Piece]:
+    """Pieces at random places: about one pass over all steps, and one for every row at least.
+
+    Where series are short, disjoint pieces would be mostly warm-up; these overlap instead. A series is drawn in proportion to
+    its length; one that is shorter than a piece is read whole, and at least its last step is scored.
+
+    Args:
+        lengths: steps of each series. rows: rows of a batch.
+        warm_up: steps before the first scored one. scored: steps scored in a piece.
+    """
+    sizes = np.asarray(lengths)
+    count = max(rows, round(sizes.sum() / scored))
+    # systematic sampling: the pieces are spread evenly over all steps, so that passes differ in their places, not their shares
+    places = (np.arange(count) + rng.random()) * sizes.sum() / count
+    chosen = np.searchsorted(np.cumsum(sizes), places, side="right").clip(max=len(sizes) - 1)
+    pieces: list[Piece] = []
+    for series in rng.permutation(chosen).tolist():
+        start = int(rng.integers(max(int(sizes[series]) - warm_up - scored, 0) + 1))
+        stop = min(start + warm_up + scored, int(sizes[series]))
+        pieces.append(Piece(series, start, stop, min(start + warm_up, stop - 1)))
+    return pieces
+
+
 def _cut_points(length: int, share: int, rng: np.random.Generator | None) -> list[int]:
     """Where the pieces of one series begin and end, 0 and ``length`` included; [] for an empty series."""
     if not length:

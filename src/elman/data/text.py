@@ -29,9 +29,12 @@ _CODE_POINTS = 0x110000
 def read_text(source: DataInput, chunk_characters: int = 1 << 20) -> Iterator[str]:
     """The text in pieces of at most ``chunk_characters``, every line end as one newline.
 
-    Raises: DataError with file, line and byte for anything that is not UTF-8, and for NUL bytes.
+    Raises: DataError with file, line and byte for anything that is not UTF-8, and for NUL bytes; for a table.
     """
     source = Source.of(source)
+    if source.kind != "txt":
+        cure = "" if source.kind == "frame" else "; if its lines are the text, add --format txt"
+        raise DataError(f"{source.name}: expected a text, got {source.kind}{cure}")
     with source.open() as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="strict", newline=None)
         try:

@@ -62,8 +62,8 @@ class TextCodec(Codec):
         if self.level == "char":
             return np.ones(len(symbols))
         ends = [symbol == LINE_END for symbol in symbols]
-        followed = [not end for end in ends[1:]] + [False]
-        widths = [1 if end else len(s) + word for s, end, word in zip(symbols, ends, followed, strict=True)]
+        followed = [*(not end for end in ends[1:]), False]
+        widths = [1 if end else len(s) + word for s, end, word in zip(symbols, ends, followed, strict=False)]
         return np.array(widths, dtype=np.float64)
 
     def count_unknown(self, symbols: list[str]) -> int:

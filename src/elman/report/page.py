@@ -31,6 +31,9 @@ pre { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; paddi
 """
 
 
+GREY = "#7d8590"  # of text in plots: readable on light and on dark paper
+
+
 def write_report(
     folder: Path,
     title: str,
@@ -91,7 +94,7 @@ def learning_curve(curve: Sequence[dict[str, Any]]) -> "Figure":
     axes.plot(best["update"], best["valid_loss"], "o", color="#d4351c", label="kept")
     axes.set_xlabel("update")
     axes.set_ylabel("loss")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, labelcolor=GREY)
     return figure
 
 
@@ -104,32 +107,32 @@ def svg(figure: "Figure") -> str:
 
 
 def _figure() -> tuple["Figure", "Axes"]:
-    """Axes without the box; text in a grey that is readable on light and dark paper."""
+    """Axes without the box."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    grey = "#7d8590"
-    with matplotlib.rc_context({"svg.fonttype": "none", "text.color": grey}):
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
         figure = Figure(figsize=(8, 3.6), layout="constrained")
         axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(grey)
-    axes.tick_params(colors=grey)
-    axes.xaxis.label.set_color(grey)
-    axes.yaxis.label.set_color(grey)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(colors=GREY)
+    axes.xaxis.label.set_color(GREY)
+    axes.yaxis.label.set_color(GREY)
     return figure, axes
 
 
 def _best(curve: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return min(
-        (row for row in curve if row["valid_loss"] is not None), key=lambda row: row["valid_loss"], default=curve[-1]
-    )
+    """The validation whose weights are kept: the last one that was marked so."""
+    return next((row for row in reversed(curve) if row["kept"]), curve[-1])
 
 
 def _caption(curve: Sequence[dict[str, Any]]) -> str:
     best = _best(curve)
     when = f"{best['update']:,} updates, {best['seconds']:.0f} s"
-    return f"<figcaption>Lowest validation loss {_number(best['valid_loss'])} after {when}.</figcaption>"
+    return (
+        f"<figcaption>Kept: the weights after {when}, with validation loss {_number(best['valid_loss'])}.</figcaption>"
+    )
 
 
 def _number(value: float | None) -> str:

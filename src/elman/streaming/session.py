@@ -1,5 +1,6 @@
 """Streams in use: raw rows in, answers out, the state kept per stream. Imports neither torch nor training."""
 
+import hashlib
 import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ class StreamSession:
                 raise UsageError(f"expected keys of streams to be text or whole numbers to save them, got {n!r}")
         state = select(self._table, np.array(list(self._rows.values()), dtype=np.int64))
         arrays = {f"state.{i}": np.ascontiguousarray(leaf) for i, leaf in enumerate(leaves(state))}
-        about = {"streams": json.dumps([[n, self._memory[n]] for n in self._rows])}
+        about = {"streams": json.dumps([[n, self._memory[n]] for n in self._rows]), "codec": self._fingerprint()}
         with replacing(Path(path)) as beside:
             save_file(arrays, beside, metadata=about)
 
@@ -113,19 +114,25 @@ class StreamSession:
         """
         try:
             with safe_open(path, framework="numpy") as file:
-                streams = json.loads(file.metadata()["streams"])
+                streams, codec = json.loads(file.metadata()["streams"]), file.metadata()["codec"]
                 values = [file.get_tensor(f"state.{i}") for i in range(len(list(file.keys())))]
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path}: expected a state that `snapshot` wrote, got {error}") from None
         expected = [(leaf.shape[1:], leaf.dtype) for leaf in leaves(self._initial)]
-        if [(value.shape[1:], value.dtype) for value in values] != expected or any(
-            len(v) != len(streams) for v in values
+        if (
+            codec != self._fingerprint()
+            or [(value.shape[1:], value.dtype) for value in values] != expected
+            or any(len(v) != len(streams) for v in values)
         ):
             raise RunError(f"{path}: the state is of another model; restore it into a stream of the run that wrote it")
         self._table = unflatten(self._initial, iter(values))
         self._rows = {n: row for row, (n, _) in enumerate(streams)}
         self._memory = dict(map(tuple, streams))
         self._free = []
+
+    def _fingerprint(self) -> str:
+        """Tells codecs apart, and so runs over different data whose states happen to have one shape."""
+        return hashlib.sha256(json.dumps(self.codec.to_json(), sort_keys=True).encode()).hexdigest()
 
     def _opening(self) -> NumpyState:
         """The state of a stream before its first row: what the codec reads before every text is read here, once."""
@@ -151,7 +158,8 @@ class StreamSession:
 
     def _step(self, steps: Mapping[Key, Steps]) -> tuple[dict[Key, Array], NumpyState]:
         """Step every stream through all of its steps: the last output of each, and their states, not yet in the table."""
-        keys, outputs = list(steps), {}
+        keys = list(steps)
+        outputs: dict[Key, Array] = {}
         state = select(self._table, self._places(keys))
         waiting = [_rows_of(step.inputs) for step in steps.values()]
         for number in range(max(map(len, waiting), default=0)):

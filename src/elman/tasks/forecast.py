@@ -19,7 +19,7 @@ from elman.data.series_codec import SeriesCodec
 from elman.data.series_store import load_series, save_series
 from elman.data.source import Source
 from elman.data.splits import refuse_overlap, split_series
-from elman.data.streams import Slot, cut, plan_windows
+from elman.data.streams import Piece, Slot, cut, plan_windows, sample
 from elman.data.times import show_time
 from elman.errors import ConfigError, DataError, RunError
 from elman.metrics.forecast import forecast_metrics
@@ -33,7 +33,9 @@ Floats = NDArray[np.float64]
 Arrays = dict[str, NDArray[np.float32]]
 
 TAIL = 50_000  # rows of all series together that a run keeps: warm-up, and what the baselines are fitted on
+MATCHED = 20  # rows without times that are the same in two files tell how the files lie to each other
 RUN_AT_ONCE = 512  # steps per forward call in evaluation; the result does not depend on it
+SCORED_WINDOWS = 3  # in a training piece at least: what warms up before them must not be most of the work
 LEARNED_ORIGINS = 0.25
 """Share of a window's steps whose forecasts are learned from in one update. Neighbouring forecasts are nearly the same lesson, and
 the head costs more than the encoder; which steps is drawn anew each time."""
@@ -50,7 +52,7 @@ class ForecastOptions(TaskOptions):
     """Columns that make the time stamp together; found where exactly one column holds times."""
     time_format: str | None = None
     context: int | None = Field(None, ge=1)
-    """Steps that warm up the state before anything is learned from or scored. Default: the longest season."""
+    """Steps that warm up the state before anything is learned from or scored. Default: the season the running level is taken over."""
     id: str | None = None
     """The column that tells several series apart."""
     past: tuple[str, ...] = ()
@@ -144,6 +146,7 @@ class Forecast(Task[SeriesTest]):
     def prepare(self, data: Sequence[Source], valid: Sequence[Source] | None, seed: int) -> None:  # noqa: ARG002  (nothing is drawn)
         given = read_series(data, self.options.columns(), header=self.options.header)
         self.notes += given.notes
+        self.holds_out = valid is None
         if valid is None:
             train, _ = split_series(given)
             whole = given
@@ -184,7 +187,7 @@ class Forecast(Task[SeriesTest]):
 
     @property
     def context(self) -> int:
-        return self.options.context or max([*self.codec.seasons, self.options.horizon, 16])
+        return self.options.context or max(self.codec.half_life, self.options.horizon, 16)
 
     def facts(self) -> Facts:
         shape = self.codec.shape()
@@ -196,17 +199,38 @@ class Forecast(Task[SeriesTest]):
             season=self.codec.half_life,
         )
 
+    def windows(self, rows: int, window: int) -> int:
+        return sum(
+            1 for _ in plan_windows(self._pieces(self._train, rows, window, np.random.default_rng(0)), rows, window)
+        )
+
+    def _pieces(self, series: Sequence[Arrays], rows: int, window: int, rng: np.random.Generator) -> list[Piece]:
+        """Pieces to learn from, of whole windows, the first of which warms up."""
+        lengths = [len(one["target"]) - 1 for one in series]
+        wanted = max(SCORED_WINDOWS * window, sum(lengths) // rows)
+        scored = -(-(self.context + wanted) // window) * window - self.context
+        return sample(lengths, rows, self.context, scored, rng)
+
+    def _validation_pieces(self, rows: int) -> list[Piece]:
+        """From the last training row on, whose forecasts are the first of held-out rows; what warms up is before that."""
+        first = [len(one["target"]) - 1 for one in self._train]
+        lengths = [len(one["target"]) - 1 - start for one, start in zip(self._whole, first, strict=True)]
+        return [
+            Piece(
+                piece.series,
+                max(0, piece.start + first[piece.series] - self.context),
+                piece.stop + first[piece.series],
+                piece.score_from + first[piece.series],
+            )
+            for piece in cut(lengths, rows, self.context)
+        ]
+
     def batches(self, split: str, rows: int, window: int, seed: int) -> Iterator[Batch]:
-        series, context = (self._train if split == "train" else self._whole), self.context
-        rng = np.random.default_rng(seed) if split == "train" else None
-        first = [0] * len(series) if split == "train" else [len(one["target"]) - 1 for one in self._train]
-        lengths = [len(one["target"]) - 1 - start for one, start in zip(series, first, strict=True)]
-        # a validation series starts at the last training row; what warms it up is before that
-        pieces = [
-            replace(piece, start=max(0, piece.start + first[piece.series] - (context if split == "valid" else 0)),
-                    stop=piece.stop + first[piece.series], score_from=piece.score_from + first[piece.series])
-            for piece in cut(lengths, rows, context, rng)
-        ]  # fmt: skip
+        series = self._train if split == "train" else self._whole
+        valid = split == "valid"
+        pieces = (
+            self._validation_pieces(rows) if valid else self._pieces(series, rows, window, np.random.default_rng(seed))
+        )
         for slots in plan_windows(pieces, rows, window):
             yield self._batch(series, slots, window)
 
@@ -259,10 +283,11 @@ class Forecast(Task[SeriesTest]):
 
     def loss(self, model: Model, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         values, observed = batch.targets["values"], batch.targets["observed"]
-        if model.training:
-            time = values.shape[1]
-            kept = max(1, round(LEARNED_ORIGINS * time))
-            start = int(torch.randint(0, time - kept + 1, ()))
+        if model.training and observed.any():
+            counted = observed.flatten(2).any(-1).any(0).nonzero()[:, 0]
+            first, last = int(counted[0]), int(counted[-1]) + 1
+            kept = max(1, round(LEARNED_ORIGINS * (last - first)))
+            start = int(torch.randint(first, last - kept + 1, ()))
             features, values, observed = (x[:, start : start + kept] for x in (features, values, observed))
         if not observed.any():
             return features.sum() * 0.0, observed.sum()
@@ -296,9 +321,9 @@ class Forecast(Task[SeriesTest]):
         self.codec = codec
         self._tails = load_series(folder / "tail.safetensors")
 
-    def score_scaled(self) -> None:
-        """Score in standard deviations of the training data from now on, as the literature does."""
-        self._scaled = True
+    def score_scaled(self, wanted: bool) -> None:
+        """Whether to score in standard deviations of the training data from now on, as the literature does."""
+        self._scaled = wanted
 
     def test(self, sources: Sequence[Source]) -> SeriesTest:
         given = self._read_again(sources, self.codec)
@@ -310,15 +335,21 @@ class Forecast(Task[SeriesTest]):
                 parts.append(Scored(series, origins))
             else:
                 name = f"series {one.id!r}: " if one.id else ""
-                notes.append(
-                    f"{name}{max(0, len(series) - new)} new rows, a horizon of {self.codec.horizon} needs as many; not scored"
-                )
+                notes.append(f"{name}{max(0, len(series) - new)} rows to score, fewer than the horizon; not scored")
         if not parts:
             raise DataError(
                 f"{', '.join(source.name for source in sources)}: nothing to score: expected at least {self.codec.horizon} rows "
-                "after the data the run was fitted on" + "".join(f"; {note}" for note in notes[-1:])
+                "(the horizon) after those that the run was fitted on and those that warm up"
+                + "".join(f"; {note}" for note in notes[len(given.notes) :][-2:])
             )
-        return SeriesTest(parts, notes)
+        return SeriesTest(parts, [*notes, *self._met(given)])
+
+    def _met(self, given: SeriesSet) -> list[str]:
+        """What the guard meets in data as given; missing values are told by the reader already."""
+        self.codec.guard.reset()
+        for one in given.series:
+            self.codec.guard.apply(one.values)
+        return [note for note in self.codec.guard.report() if "missing" not in note]
 
     def _continued(self, one: Series, notes: list[str]) -> tuple[Series, int]:
         """A series with what the run remembers before it, and the first row that may be scored."""
@@ -326,6 +357,8 @@ class Forecast(Task[SeriesTest]):
         if tail is None:
             notes.append(f"series {one.id!r} was not in training: its own first {self.context} rows warm up")
             return one, self.context
+        if not self.codec.timed:
+            one = _numbered_on(one, tail)
         distance = self.codec.frequency.index(one.times[:1], tail.times[-1])[0]
         if distance > 1:
             notes.append(
@@ -334,14 +367,14 @@ class Forecast(Task[SeriesTest]):
             )
             return one, self.context
         before = int(max(0, len(tail) + distance - 1))  # rows of the tail before the first given one
-        seen = len(tail) - before  # given rows that fitting has seen
+        seen = max(0, 1 - int(distance))  # given rows that fitting has seen, though the tail may not reach back to them
         if before:
             one = replace(
                 one,
                 times=np.concatenate([tail.times[:before], one.times]),
                 values=np.concatenate([tail.values[:before], one.values]),
             )
-        return one, before + max(0, seen)
+        return one, before + seen
 
     def forecasts(self, model: Model, series: Series, ahead: Floats | None = None) -> Floats:
         """Forecasts (T, H, C, Q) in raw units from every row of a series, its first row the start of a stream."""
@@ -423,7 +456,7 @@ class Forecast(Task[SeriesTest]):
         """The horizon after the last row of each series that has a target; rows after it give what is known ahead."""
         given = self._read_again(sources, self.codec)
         columns: dict[str, list[Json]] = {}
-        notes = list(given.notes)
+        notes = [*given.notes, *self._met(given)]
         future = given.positions("future")
         for one in given.series:
             series, _ = self._continued(one, [])
@@ -431,15 +464,16 @@ class Forecast(Task[SeriesTest]):
             end = int(np.flatnonzero(seen)[-1]) + 1 if seen.any() else len(series)
             ahead = series.values[end : end + self.codec.horizon, future]
             if self.codec.future and len(ahead) < self.codec.horizon:
+                count, names = self.codec.horizon - len(ahead), ", ".join(self.codec.source.future)
                 notes.append(
-                    f"{self.codec.horizon - len(ahead)} of {self.codec.horizon} rows of {', '.join(self.codec.future)} after the end "
-                    "are not given and taken as missing: append rows with these columns and an empty target"
+                    f"{count} of {self.codec.horizon} rows of {names} after the end are not given and taken as missing: "
+                    "append rows with these columns and an empty target"
                 )
             forecast = self.forecasts(model, series.part(0, end), ahead)[-1]
             for name, values in self._predicted(series.id, series.times[end - 1], forecast).items():
                 columns.setdefault(name, []).extend(values)
         suffix = f".{sources[0].kind}" if sources[0].kind in ("csv", "tsv", "jsonl", "parquet") else ".csv"
-        return Predictions(columns, suffix, notes + self.codec.guard.report())
+        return Predictions(columns, suffix, notes)
 
     def _predicted(self, id: str, last: Any, forecast: Floats) -> dict[str, list[Json]]:
         """Columns of one series: id, time, and one per target and quantile."""
@@ -498,6 +532,25 @@ def _ahead(values: NDArray[Any], start: int, stop: int, horizon: int, beyond: fl
     if missing > 0:
         span = np.concatenate([span, np.full((missing, values.shape[1]), beyond, values.dtype)])
     return sliding_window_view(span, horizon, axis=0).transpose(0, 2, 1)
+
+
+def _numbered_on(one: Series, tail: Series) -> Series:
+    """A series without times, numbered on from the data of fitting: where its rows stand in that, or else right after it."""
+    length = min(MATCHED, len(one), len(tail))
+    if (start := _find(one.values[:length], tail.values)) is not None:
+        first = tail.times[start]
+    elif (start := _find(tail.values[-length:], one.values)) is not None:
+        first = tail.times[-1] + 1 - start - length
+    else:
+        first = tail.times[-1] + 1
+    return replace(one, times=first + np.arange(len(one)))
+
+
+def _find(rows: Floats, values: Floats) -> int | None:
+    """Where ``rows`` first stand in ``values``, all columns of all of them; missing values are equal to each other."""
+    first = ((values == rows[0]) | (np.isnan(values) & np.isnan(rows[0]))).all(axis=1)
+    starts = (int(start) for start in np.flatnonzero(first))
+    return next((s for s in starts if np.array_equal(values[s : s + len(rows)], rows, equal_nan=True)), None)
 
 
 def _follow(train: SeriesSet, valid: SeriesSet) -> SeriesSet:

@@ -22,7 +22,7 @@ from elman.data.batch import Batch, tensors
 from elman.data.codec import Json, Push, load_codec
 from elman.data.files import replacing
 from elman.data.source import Source
-from elman.data.splits import tail
+from elman.data.splits import shared_text, tail
 from elman.data.streams import cut, plan_windows
 from elman.data.text import count_symbols, encode_stream, read_text
 from elman.data.text_codec import LINE_END, TextCodec
@@ -101,7 +101,8 @@ class Language(Task[TextTest]):
         everything = Vocabulary.fit(seen, unknown=UNKNOWN)
         ids = self._encode(data, everything, "train")
         held = tail(len(ids)) if valid is None else 0
-        self.train, self.valid = ids[: len(ids) - held], ids[len(ids) - held :]
+        self.holds_out = valid is None
+        self.all, self.train, self.valid = ids, ids[: len(ids) - held], ids[len(ids) - held :]
         counts = np.bincount(self.train, minlength=len(everything))
         vocabulary = self._vocabulary(dict(zip(everything.symbols, counts.tolist(), strict=True)))
         self.codec = TextCodec(self.options.level, vocabulary)
@@ -111,9 +112,15 @@ class Language(Task[TextTest]):
         if valid is not None:
             self.valid = self._encode(valid, vocabulary, "valid")
         if len(self.train) < SHORTEST or len(self.valid) < SHORTEST // 10:
+            names = ", ".join(source.name for source in [*data, *(valid or ())])
             raise DataError(
-                f"expected at least {SHORTEST} {self.options.level} symbols to train on and {SHORTEST // 10} to validate on, "
-                f"got {len(self.train)} and {len(self.valid)}: give a longer text"
+                f"{names}: expected at least {SHORTEST} symbols ({self.options.level}s) to train on and {SHORTEST // 10} to "
+                f"validate on, got {len(self.train)} and {len(self.valid)}; give a longer text"
+            )
+        if valid is not None and (shared := shared_text(self.train, self.valid)) > 0.5:
+            raise DataError(
+                f"{', '.join(source.name for source in valid)}: {100 * shared:.0f} % of the validation text is in the training "
+                "text; remove it from one of the two"
             )
         unknown = int((self.train == self.codec.unknown_id).sum())
         if unknown:
@@ -147,9 +154,12 @@ class Language(Task[TextTest]):
     def facts(self) -> Facts:
         return Facts(steps=len(self.train), symbols=len(self.codec.vocabulary), level=self.options.level)
 
+    def windows(self, rows: int, window: int) -> int:
+        return max(1, round(len(self.train) / (rows * window)))
+
     def batches(self, split: str, rows: int, window: int, seed: int) -> Iterator[Batch]:
-        ids = self.train if split == "train" else self.valid
-        rng = np.random.default_rng(seed) if split == "train" else None
+        ids = {"train": self.train, "valid": self.valid, "all": self.all}[split]
+        rng = np.random.default_rng(seed) if split != "valid" else None
         for slots in plan_windows(cut([len(ids)], rows, 0, rng), rows, window):
             symbols = np.zeros((len(slots), window), dtype=np.int64)
             following = np.zeros_like(symbols)
@@ -214,6 +224,8 @@ class Language(Task[TextTest]):
         ids, widths, starts, unknown = [], [], [0], 0
         for source in sources:
             symbols = self.codec.split("".join(read_text(source)))
+            if not symbols:
+                raise DataError(f"{source.name}: expected text, got only blanks")
             ids.append(self.codec.vocabulary.encode(symbols))
             widths.append(self.codec.widths(symbols))
             starts.append(starts[-1] + len(symbols))
@@ -221,7 +233,16 @@ class Language(Task[TextTest]):
         test = TextTest(np.concatenate(ids), np.concatenate(widths), starts)
         if unknown:
             test.notes.append(f"{unknown} of {test.count} symbols were not seen in training and count as {UNKNOWN}")
+        if (shared := shared_text(self.tail, test.ids)) > 0:
+            test.notes.append(
+                f"{100 * shared:.0f} % of the text was seen in fitting; scores on new text would be worse"
+            )
         return test
+
+    def notes_on(self, prompt: str) -> list[str]:
+        symbols = self.codec.split(prompt)
+        unknown = self.codec.count_unknown(symbols)
+        return [f"{unknown} of {len(symbols)} symbols of the prompt are read as {UNKNOWN}"] if unknown else []
 
     def score(self, model: Model, test: TextTest) -> Scores:
         nll = [self._nll(model, test.ids[a:b]) for a, b in pairwise(test.starts)]
@@ -266,14 +287,17 @@ class Language(Task[TextTest]):
     def predict(self, model: Model, sources: Sequence[Source]) -> Predictions:
         """One row per line: its symbols, their mean negative log likelihood in nats, and their perplexity."""
         test = self.test(sources)
-        nll = np.concatenate([self._nll(model, test.ids[a:b]) for a, b in pairwise(test.starts)])
-        ends = np.flatnonzero(test.ids == self.codec.start_id) + 1
-        lines = np.split(np.arange(len(nll)), ends[ends < len(nll)])
+        texts: list[str] = []
+        lines: list[NDArray[np.float64]] = []
+        for source, (a, b) in zip(sources, pairwise(test.starts), strict=True):
+            ends = np.flatnonzero(test.ids[a:b] == self.codec.start_id) + 1
+            lines += np.split(self._nll(model, test.ids[a:b]), ends[ends < b - a])
+            texts += "".join(read_text(source)).removesuffix(LINE_END).split(LINE_END)
         columns: dict[str, Sequence[Json]] = {
-            "text": [self.codec.decode(test.ids[line]).rstrip(LINE_END) for line in lines],
+            "text": texts,
             "symbols": [len(line) for line in lines],
-            "nll": [float(nll[line].mean()) for line in lines],
-            "perplexity": [float(np.exp(nll[line].mean())) for line in lines],
+            "nll": [float(line.mean()) for line in lines],
+            "perplexity": [float(np.exp(line.mean())) for line in lines],
         }
         return Predictions(columns, ".jsonl", test.notes)
 

@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from elman.data.codec import Json
 from elman.data.files import replacing
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     import polars as pl
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+
+
+def check_suffix(path: Path) -> None:
+    """Raises UsageError if the suffix is of no format that predictions are written in."""
+    if path.suffix and path.suffix not in SUFFIXES:
+        raise UsageError(f"{path}: expected a suffix of {', '.join(SUFFIXES)}, got {path.suffix!r}")
 
 
 @dataclass(frozen=True)
@@ -37,23 +43,21 @@ class Predictions:
 
     def text(self) -> str:
         """The table as text in the format of the data; Parquet, which is not text, as CSV."""
-        buffer = io.BytesIO()
-        self._write(buffer, ".csv" if self.suffix == ".parquet" else self.suffix)
-        return buffer.getvalue().decode("utf-8")
+        return self._encoded(".csv" if self.suffix == ".parquet" else self.suffix).decode("utf-8")
 
     def write(self, path: Path) -> None:
         """Write a file; its suffix tells the format, without one it is that of the data. Whole or not at all."""
+        check_suffix(path)
         suffix = path.suffix or self.suffix
-        if suffix not in SUFFIXES:
-            raise UsageError(f"{path}: expected a suffix of {', '.join(SUFFIXES)}, got {path.suffix!r}")
-        with replacing(path) as beside, beside.open("wb") as file:
-            self._write(file, suffix)
+        with replacing(path) as beside:
+            beside.write_bytes(self._encoded(suffix))
 
-    def _write(self, file: IO[bytes], suffix: str) -> None:
-        frame = self.frame()
+    def _encoded(self, suffix: str) -> bytes:
+        frame, file = self.frame(), io.BytesIO()
         if suffix == ".parquet":
             frame.write_parquet(file)
         elif suffix == ".jsonl":
             frame.write_ndjson(file)
         else:
             frame.write_csv(file, separator="\t" if suffix == ".tsv" else ",")
+        return file.getvalue()

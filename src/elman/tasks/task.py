@@ -92,6 +92,8 @@ class Task(ABC, Generic[D]):
     def __init__(self, options: TaskOptions) -> None:
         self.options = options
         self.notes: list[str] = []
+        self.holds_out = False
+        """The validation part was held out of the data by `prepare`, not given: a last phase may learn from it."""
 
     @abstractmethod
     def prepare(self, data: Sequence[Source], valid: Sequence[Source] | None, seed: int) -> None:
@@ -102,8 +104,12 @@ class Task(ABC, Generic[D]):
         """What the defaults may depend on. After `prepare`."""
 
     @abstractmethod
+    def windows(self, rows: int, window: int) -> int:
+        """About how many batches one pass over the training part has."""
+
+    @abstractmethod
     def batches(self, split: str, rows: int, window: int, seed: int) -> Iterator[Batch]:
-        """One pass over the "train" or "valid" part. A row's state goes on from batch to batch unless it is fresh."""
+        """One pass over the "train" or "valid" part, or over "all" data, for training. A row's state goes on from batch to batch unless it is fresh."""
 
     @abstractmethod
     def build(self, encoder: EncoderConfig, dropout: float) -> Model:
@@ -137,9 +143,14 @@ class Task(ABC, Generic[D]):
     def score(self, model: Model, test: D) -> Scores:
         """The metrics of a trained model on test data, one unit after the other."""
 
-    def score_scaled(self) -> None:
-        """Score in standard deviations of the training data from now on. Raises UsageError if the task has no such figures."""
-        raise UsageError(f"a run of {self.name} has no scaled figures; --scaled is for forecast")
+    def score_scaled(self, wanted: bool) -> None:
+        """Whether to score in standard deviations of the training data from now on. Raises UsageError if there are no such."""
+        if wanted:
+            raise UsageError(f"a run of {self.name} has no scaled figures; --scaled is for forecast")
+
+    def notes_on(self, prompt: str) -> list[str]:  # noqa: ARG002
+        """What is read otherwise than it stands in a prompt, in sentences."""
+        return []
 
     @abstractmethod
     def block(self, test: D) -> int:

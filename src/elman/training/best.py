@@ -28,7 +28,7 @@ class Best:
         self._averaging = averaging
         self._average = self._copy() if averaging else {}
         self._updates = 0
-        self._best: Weights | None = None
+        self._best = self._copy()
         self._loss = math.inf
 
     @torch.no_grad()
@@ -58,6 +58,11 @@ class Best:
         finally:
             self._model.load_state_dict(own)
 
+    def take_average(self) -> None:
+        """Put the averaged weights into the model for good."""
+        if self._averaging and self._updates:
+            self._model.load_state_dict(self._average)
+
     def keep(self, loss: float) -> bool:
         """Remember what is in the model now if its loss is the lowest, or as good; whether it was. NaN never is."""
         if not loss <= self._loss * (1 + self._tolerance):
@@ -66,9 +71,8 @@ class Best:
         return True
 
     def restore(self) -> None:
-        """Put the best weights into the model; without any validation, those of the last update."""
-        if self._best is not None:
-            self._model.load_state_dict(self._best)
+        """Put the best weights into the model; before any validation, those that training began with."""
+        self._model.load_state_dict(self._best)
 
     def _copy(self) -> Weights:
         return {name: weight.detach().clone() for name, weight in self._model.state_dict().items()}

@@ -28,15 +28,17 @@ def make_plan(model: Model, task: Task, config: TrainingConfig, started: float) 
         model: the untrained model; it is measured on a copy, its weights and the random state stay as they are.
         started: `time.perf_counter()` when the budget began to run, before the data was read.
     """
-    per_epoch = max(1, round(task.facts().steps / (config.rows * config.window)))
+    per_epoch = task.windows(config.rows, config.window)
+    finish = config.finish if task.holds_out else 0.0
     updates, validations = config.updates or config.epochs * per_epoch, config.validations
-    if config.budget is not None and config.updates is None:
+    if config.budget is not None:
         with torch.random.fork_rng(devices=[]):
             per_update, per_validation = measure(copy.deepcopy(model), task, config, config.budget)
         available = MARGIN * config.budget - (time.perf_counter() - started)
         validations = max(1, min(validations, int(VALIDATION_SHARE * available / per_validation)))
-        updates = max(1, min(updates, int((available - validations * per_validation) / per_update)))
-    return Plan(updates, math.ceil(updates / min(validations, updates)), per_epoch)
+        affordable = (available - validations * per_validation) / per_update / (1 + finish)
+        updates = max(1, min(updates, int(affordable)))
+    return Plan(updates, math.ceil(updates / min(validations, updates)), per_epoch, round(finish * updates))
 
 
 class Clock(Callback):

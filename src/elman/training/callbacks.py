@@ -45,6 +45,7 @@ class MetricsLog(Callback):
             "seconds": round(history.seconds, 3),
             "train_loss": train_loss,
             "valid_loss": validation.loss,
+            "kept": history.best_update == update,
             **validation.metrics,
         }
         # NaN is not JSON: a value that does not exist is null

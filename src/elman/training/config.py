@@ -15,7 +15,7 @@ class TrainingConfig(BaseModel):
     epochs: int = Field(20, ge=1)
     """Passes over the training part at most."""
     updates: int | None = Field(None, ge=1)
-    """Updates of the weights; None: worked out from epochs and budget before the first one, and stored."""
+    """Updates of the weights at most; None: as many as `epochs` take. What was planned, within the budget, is stored."""
     budget: float | None = Field(None, gt=0)
     """Seconds of training; becomes a number of updates after a measured warm-up."""
     rows: int = Field(32, ge=1)
@@ -34,6 +34,10 @@ class TrainingConfig(BaseModel):
     """Largest global norm of the gradient."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """On embedded inputs and on the encoder's outputs; between layers it is `encoder.dropout`."""
+    finish: float = Field(0.0, ge=0, le=1)
+    """A last phase on all data, what was held out included, as a share of the updates; none if validation data was given."""
+    finish_rate: float = Field(0.2, gt=0, le=1)
+    """Learning rate at its beginning, as a share of the peak; it falls from there."""
     averaging: float = Field(0.0, ge=0, lt=1)
     """Decay of the moving average of the weights that is validated and kept; 0 keeps the weights themselves."""
     tolerance: float = Field(0.0, ge=0, lt=1)

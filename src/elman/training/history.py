@@ -25,7 +25,7 @@ class History:
         updates: updates done. epoch: the pass over the training part, from 1. steps: real time steps trained on.
         sequences: rows of batches that were not empty. train_loss: mean loss since the validation before.
         stop: a reason to stop after this update, set by a callback.
-        best, best_update: the validation with the lowest loss, and the update it was made after.
+        best, best_update: the validation whose weights are kept, and the update it was made after.
     """
 
     plan: Plan

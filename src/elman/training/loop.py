@@ -26,47 +26,83 @@ def fit(model: Model, task: Task, config: TrainingConfig, plan: Plan, callbacks:
     """
     torch.manual_seed(config.seed)
     history, best = History(plan), Best(model, config.averaging, config.tolerance)
-    optimiser, schedule = make_optimiser(model, config, plan)
+    optimiser, schedule = make_optimiser(model, config, config.learning_rate, plan.updates)
     try:
         for callback in callbacks:
             callback.start(history)
         state: State | None = None
-        for epoch, batch in endless(task, config):
-            model.train()
-            state = carry(model, batch, state)
-            features, state = model(batch.inputs, state, batch.lengths)
-            total, count = task.loss(model, features, batch)
-            if count > 0:  # else every row of this window only warms up
-                optimiser.zero_grad(set_to_none=True)
-                torch.autograd.backward(total / count)
-                clip_gradients(model, config.clip, total, history.updates + 1)
-                optimiser.step()
-                schedule.step()
-                best.average()
-                history.updated(epoch, total, count, batch)
+        for epoch, batch in endless(task, "train", config):
+            state, total, count = learn(model, task, batch, state, optimiser, config.clip, history.updates + 1)
+            if count == 0:  # every row of this window only warms up
+                continue
+            schedule.step()
+            best.average()
+            history.updated(epoch, total, count, batch)
+            for callback in callbacks:
+                callback.updated(history)
+            if history.stop or plan.validates_after(history.updates):
+                with best.averaged():
+                    validation = validate(model, task, config)
+                    history.validated(validation, improved=best.keep(validation.loss))
                 for callback in callbacks:
-                    callback.updated(history)
-                if history.stop or plan.validates_after(history.updates):
-                    with best.averaged():
-                        validation = validate(model, task, config)
-                        history.validated(validation, improved=best.keep(validation.loss))
-                    for callback in callbacks:
-                        callback.validated(history)
-                if history.stop or history.updates == plan.updates:
-                    break
-    finally:
+                    callback.validated(history)
+            if history.stop or history.updates == plan.updates:
+                break
         best.restore()
+        finish(model, task, config, plan)
+    except BaseException:
+        best.restore()
+        raise
+    finally:
         for callback in callbacks:
             callback.end(history)
     return history
 
 
-def endless(task: Task, config: TrainingConfig) -> Iterator[tuple[int, Batch]]:
-    """Passes over the training part, numbered from 1, until the loop stops asking. Each starts its streams anew."""
+def finish(model: Model, task: Task, config: TrainingConfig, plan: Plan) -> None:
+    """A short last phase on all data at a low, falling rate: the held-out part, often the newest, is learned too."""
+    best = Best(model, config.averaging)
+    optimiser, schedule = make_optimiser(model, config, config.finish_rate * config.learning_rate, plan.finish, rise=0)
+    state: State | None = None
+    batches = endless(task, "all", config)
+    done = 0
+    while done < plan.finish:
+        _, batch = next(batches)
+        state, _, count = learn(model, task, batch, state, optimiser, config.clip, plan.updates + done + 1)
+        if count > 0:
+            schedule.step()
+            best.average()
+            done += 1
+    best.take_average()
+
+
+def learn(
+    model: Model,
+    task: Task,
+    batch: Batch,
+    state: State | None,
+    optimiser: torch.optim.Optimizer,
+    clip: float,
+    update: int,
+) -> tuple[State, Tensor, Tensor]:
+    """One window of truncated BPTT: the state after it, and the loss as (sum, count)."""
+    model.train()
+    features, state = model(batch.inputs, carry(model, batch, state), batch.lengths)
+    total, count = task.loss(model, features, batch)
+    if count > 0:
+        optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(total / count)
+        clip_gradients(model, clip, total, update)
+        optimiser.step()
+    return state, total, count
+
+
+def endless(task: Task, split: str, config: TrainingConfig) -> Iterator[tuple[int, Batch]]:
+    """Passes over a part of the data, numbered from 1, until the loop stops asking. Each starts its streams anew."""
     epoch = 0
     while True:
         epoch += 1
-        for batch in task.batches("train", config.rows, config.window, config.seed + epoch):
+        for batch in task.batches(split, config.rows, config.window, config.seed + epoch):
             yield epoch, batch
 
 
@@ -83,29 +119,30 @@ def clip_gradients(model: Model, limit: float, loss: Tensor, update: int) -> Non
             f"update {update}: the loss is {loss.item()}; the best weights so far are kept. "
             "Try a lower `training.learning_rate` or `training.clip`, and look for extreme values in the data"
         )
-    norm = nn.utils.clip_grad_norm_(model.parameters(), limit)
+    norm = nn.utils.get_total_norm(p.grad for p in model.parameters() if p.grad is not None)
     if not torch.isfinite(norm):
         name = next(n for n, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all())
         raise TrainingError(
             f"update {update}: the gradient of `{name}` is not finite; the best weights so far are kept. "
             "Try a lower `training.learning_rate` or `training.clip`"
         )
+    nn.utils.clip_grads_with_norm_(model.parameters(), limit, norm)  # after the check: it would spread NaN to all
 
 
 def make_optimiser(
-    model: Model, config: TrainingConfig, plan: Plan
+    model: Model, config: TrainingConfig, peak: float, updates: int, rise: int | None = None
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """AdamW with decay on matrices only; the rate rises linearly, then falls along a cosine."""
+    """AdamW with decay on matrices only; the rate rises linearly to its peak, then falls along a cosine."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate)
-    rise = max(1, round(config.warm_up * plan.updates))
+    optimiser = torch.optim.AdamW(groups, lr=peak)
+    rising = max(1, round(config.warm_up * updates)) if rise is None else rise
 
     def rate(update: int) -> float:
-        if update < rise:
-            return (update + 1) / rise
-        progress = min(1.0, (update - rise) / max(1, plan.updates - rise))
+        if update < rising:
+            return (update + 1) / rising
+        progress = min(1.0, (update - rising) / max(1, updates - rising))
         return config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * progress))
 
     return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, rate)

@@ -8,20 +8,28 @@ from typing import Any, TypeVar
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from elman.cells import CELLS
 from elman.data.files import write_text
 from elman.errors import ConfigError, RunError
 from elman.models.build import EncoderConfig, check_cell_options
+from elman.models.load import FORMAT, read_config
 from elman.registry import suggest
 from elman.tasks.task import TASKS, Task, TaskOptions
 from elman.training.config import TrainingConfig
 from elman.training.defaults import defaults
 
-FORMAT = 1
-"""Version of the run folder. A reader refuses a higher one."""
-
 M = TypeVar("M", bound=BaseModel)
 Sections = dict[str, dict[str, Any]]
 SECTIONS = ("options", "encoder", "training")
+LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+KINDS = {
+    "int_": "a whole number",
+    "float_": "a number",
+    "bool_": "true or false",
+    "string_": "text",
+    "dict_": "a table",
+}
+KINDS_OF_SCALAR = (("bool",), ("int",), ("float",), ("str",))
 
 
 class Settings(BaseModel):
@@ -49,19 +57,11 @@ class Settings(BaseModel):
 
 def load_settings(folder: Path) -> Settings:
     """Raises RunError if the folder is not a run, damaged, or written by a newer version."""
-    path = folder / "config.toml"
-    if not path.is_file():
-        raise RunError(f"{folder}: expected a run folder written by `elman fit`, found no config.toml in it")
+    values = read_config(folder)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-        if values.get("format", 0) > FORMAT:
-            raise RunError(
-                f"{folder}: the run has format {values['format']}, written by elman {values.get('version', '?')}; this elman reads "
-                f"formats up to {FORMAT}: install elman {values.get('version', '?')} or later"
-            )
-        return Settings(**values)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError, TypeError) as error:
-        raise RunError(f"{path}: damaged: {error}") from error
+        return checked(Settings, values, "the run")
+    except ConfigError as error:
+        raise RunError(f"{folder / 'config.toml'}: damaged: {error}") from None
 
 
 def make_task(name: str, options: Mapping[str, Any]) -> Task:
@@ -70,12 +70,25 @@ def make_task(name: str, options: Mapping[str, Any]) -> Task:
     return task(checked(task.Options, options, f"task {name}"))
 
 
+def check(said: Sections) -> None:
+    """Raises ConfigError for what is wrong whatever the data is, so that it is told before the data is read."""
+    encoder = checked(EncoderConfig, said.get("encoder", {}), "encoder")
+    CELLS.get(encoder.name)
+    if "name" in said.get("encoder", {}):
+        check_cell_options(encoder.name, encoder.cell)
+    checked(TrainingConfig, said.get("training", {}), "training")
+
+
 def resolve(name: str, task: Task, said: Sections, version: str) -> Settings:
     """Settings from defaults that fit the data, and over them what the user said. ``task`` has read its data."""
     base = defaults(name, task.facts())
     encoder = checked(EncoderConfig, {**base.encoder.model_dump(), **said.get("encoder", {})}, "encoder")
     check_cell_options(encoder.name, encoder.cell)
-    training = checked(TrainingConfig, {**base.training.model_dump(), **said.get("training", {})}, "training")
+    wanted = said.get("training", {})
+    suggested = base.training.model_dump()
+    if "epochs" in wanted:  # two ways to say how long: what the user said counts
+        suggested["updates"] = None
+    training = checked(TrainingConfig, {**suggested, **wanted}, "training")
     return Settings(
         version=version, task=name, options=task.options.model_dump(mode="json"), encoder=encoder, training=training
     )
@@ -86,18 +99,40 @@ def checked(model: type[M], values: Mapping[str, Any], where: str) -> M:
     try:
         return model(**values)
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(model, where, problem) for problem in error.errors())) from None
+        problems = [_explain(model, where, problem) for problem in error.errors()]
+        raise ConfigError("; ".join(dict.fromkeys(problems))) from None
 
 
 def _explain(model: type[BaseModel], where: str, problem: Any) -> str:
-    key = ".".join(map(str, problem["loc"]))
+    loc = problem["loc"]
+    section = model.model_fields[loc[0]].annotation if len(loc) > 1 and loc[0] in model.model_fields else None
+    if isinstance(section, type) and issubclass(section, BaseModel):
+        return _explain(section, str(loc[0]), {**problem, "loc": loc[1:]})
+    if loc[-1:] in KINDS_OF_SCALAR:
+        key = ".".join(map(str, loc[:-1]))
+        return f"{where}, {key!r}: expected one number, text, true or false, got {problem['input']!r}"
+    key = ".".join(map(str, loc))
     if problem["type"] == "extra_forbidden":
+        others = [name for name in TASKS.names() if key in TASKS.get(name).Options.model_fields]
+        if issubclass(model, TaskOptions) and others:
+            return f"{where} has no setting {key!r}, {' and '.join(others)} has"
         return f"{where} has no setting {key!r}; {suggest(key, model.model_fields)}"
     if problem["type"] == "missing":
         option = f" (--{key})" if issubclass(model, TaskOptions) else ""
         return f"{where} needs {key!r}{option}"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = _expected(problem)
     return f"{where}, {key!r}: {message}, got {problem['input']!r}" if key else f"{where}: {message}"
+
+
+def _expected(problem: Any) -> str:
+    """What a value should have been, in our words where pydantic's are long."""
+    limits = problem.get("ctx", {})
+    for limit, words in LIMITS.items():
+        if limit in limits:
+            return f"expected {words} {limits[limit]:g}"
+    kind = next((words for start, words in KINDS.items() if problem["type"].startswith(start)), None)
+    message: str = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    return f"expected {kind}" if kind else message
 
 
 def parse_set(text: str) -> tuple[str, str, Any]:
@@ -125,11 +160,13 @@ def put(said: Sections, section: str, name: str, value: Any) -> None:
     *inner, last = name.split(".")
     for part in inner:
         table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{section}.{name}: {part!r} is a value already, not a table of settings")
     table[last] = value
 
 
-def load_config(path: Path) -> Sections:
-    """The sections of a TOML file of settings; what a run's own `config.toml` has beside them is left out."""
+def load_config(path: Path, task: str) -> Sections:
+    """The sections of a TOML file of settings for ``task``; what else a run's own `config.toml` has is left out."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -140,6 +177,11 @@ def load_config(path: Path) -> Sections:
     if unknown:
         key = sorted(unknown)[0]
         raise ConfigError(f"{path}: there is no section {key!r} in the settings; {suggest(key, SECTIONS)}")
+    if values.get("task", task) != task:
+        raise ConfigError(f"{path}: expected settings of the task {task}, got those of {values['task']}")
+    for section in SECTIONS:
+        if not isinstance(values.get(section, {}), dict):
+            raise ConfigError(f"{path}: expected a table [{section}], got {values[section]!r}")
     return {section: values[section] for section in SECTIONS if section in values}
 
 

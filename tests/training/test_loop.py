@@ -1,0 +1,317 @@
+"""The loop, judged against truncated back-propagation written out by hand."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from elman.data.batch import Batch
+from elman.errors import TrainingError
+from elman.metrics.metric import Floats, Metric
+from elman.models.model import Model
+from elman.state import State
+from elman.tasks.task import Facts, Scores
+from elman.training.callbacks import Callback
+from elman.training.config import TrainingConfig
+from elman.training.history import History
+from elman.training.loop import carry, clip_gradients, endless, fit, make_optimiser, validate
+from elman.training.plan import Plan
+
+ROWS, WINDOW, WINDOWS = 3, 4, 5
+
+
+class Sums(Model):
+    """h_t = tanh(a x_t + b h_{t-1}), y_t = c h_t: three weights, so that everything can be worked out by hand."""
+
+    kind: ClassVar[str] = "sums"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = (nn.Parameter(torch.tensor(v, dtype=torch.float64)) for v in (0.7, 0.9, 0.5))
+
+    def begin(self, context: Mapping[str, Tensor], batch_size: int) -> State:  # noqa: ARG002
+        return self.a.new_zeros(batch_size)
+
+    def forward(self, inputs: Mapping[str, Tensor], state: Any, lengths: Tensor | None = None) -> tuple[Tensor, State]:
+        outputs = []
+        for t in range(inputs["x"].shape[1]):
+            new = torch.tanh(self.a * inputs["x"][:, t] + self.b * state)
+            state = new if lengths is None else new.where(t < lengths, state)
+            outputs.append(state)
+        return torch.stack(outputs, 1), state
+
+    def head(self, features: Tensor) -> Tensor:
+        return self.c * features
+
+    def config(self) -> dict[str, Any]:
+        return {"kind": self.kind}
+
+
+class MeanError(Metric):
+    name = "error"
+
+    def statistics(self, errors: Tensor) -> Floats:
+        return torch.stack([errors, torch.ones_like(errors)], -1).numpy()
+
+    def value(self, totals: Floats) -> Floats:
+        return totals[..., 0] / totals[..., 1]
+
+
+class Streams:
+    """The part of a task that the loop sees: squared error over streams that go on from window to window."""
+
+    def __init__(self, batches: list[Batch], valid: list[Batch] | None = None) -> None:
+        self._batches, self._valid = batches, valid or batches
+
+    def batches(self, split: str, rows: int, window: int, seed: int) -> Iterator[Batch]:  # noqa: ARG002
+        yield from self._batches if split == "train" else self._valid
+
+    def loss(self, model: Model, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        real = torch.arange(features.shape[1]) < batch.lengths[:, None]
+        errors = (model.head(features) - batch.targets["y"]) ** 2
+        return errors[real].sum(), real.sum()
+
+    def measure(self, scores: Scores, model: Model, features: Tensor, batch: Batch) -> None:
+        scores["error"].update(((model.head(features) - batch.targets["y"]) ** 2).flatten())
+
+    def metrics(self) -> Scores:
+        return {"error": MeanError()}
+
+    def facts(self) -> Facts:
+        return Facts(steps=ROWS * WINDOW * WINDOWS)
+
+
+def stream(
+    seed: int = 0, fresh: Mapping[int, list[int]] | None = None, lengths: Mapping[int, list[int]] | None = None
+) -> list[Batch]:
+    """Windows in a row: the first one fresh, later rows where told."""
+    random = torch.Generator().manual_seed(seed)
+    batches = []
+    for number in range(WINDOWS):
+        x, y = torch.randn(2, ROWS, WINDOW, generator=random, dtype=torch.float64)
+        begins = torch.zeros(ROWS, dtype=torch.bool)
+        begins[range(ROWS) if number == 0 else (fresh or {}).get(number, [])] = True
+        real = torch.tensor((lengths or {}).get(number, [WINDOW] * ROWS))
+        batches.append(Batch({"x": x}, {"y": y}, real, begins))
+    return batches
+
+
+def weights(model: Model) -> list[float]:
+    return [parameter.item() for parameter in model.parameters()]
+
+
+def by_hand(batches: list[Batch], updates: int, config: TrainingConfig) -> list[float]:
+    """The same training with the states of the rows as plain numbers between windows."""
+    model = Sums()
+    optimiser, schedule = make_optimiser(model, config, config.learning_rate, updates)
+    states, done = [0.0] * ROWS, 0
+    while done < updates:
+        for batch in batches[: updates - done]:
+            losses, count = [], 0
+            for row in range(ROWS):
+                h = torch.tensor(0.0 if batch.fresh[row] else states[row], dtype=torch.float64)
+                for t in range(int(batch.lengths[row])):
+                    h = torch.tanh(model.a * batch.inputs["x"][row, t] + model.b * h)
+                    losses.append((model.c * h - batch.targets["y"][row, t]) ** 2)
+                    count += 1
+                states[row] = h.item()  # a number: no gradient passes the border of a window
+            optimiser.zero_grad()
+            torch.autograd.backward(torch.stack(losses).sum() / count)
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            optimiser.step()
+            schedule.step()
+            done += 1
+    return weights(model)
+
+
+CONFIG = TrainingConfig(learning_rate=0.05, rows=ROWS, window=WINDOW, warm_up=0.2)
+
+
+@pytest.mark.parametrize("updates", [1, WINDOWS, 2 * WINDOWS + 2])
+@pytest.mark.parametrize(
+    "batches",
+    [
+        stream(),
+        stream(fresh={2: [1], 3: [0, 2]}),
+        stream(lengths={1: [4, 2, 0], 3: [0, 1, 4]}, fresh={2: [2]}),
+    ],
+    ids=["whole", "fresh rows", "unequal lengths"],
+)
+def test_equal_to_truncated_bptt_by_hand(batches: list[Batch], updates: int) -> None:
+    model = Sums()
+    history = fit(model, Streams(batches), CONFIG, Plan(updates, 10**6, WINDOWS), [])  # type: ignore[arg-type]
+    assert history.updates == updates
+    assert weights(model) == pytest.approx(by_hand(batches, updates, CONFIG), rel=1e-12)
+
+
+def test_the_gradient_stops_at_the_border_of_a_window_and_the_value_does_not() -> None:
+    model, (first, second, *_) = Sums(), stream()
+    _, state = model(first.inputs, carry(model, first, None))
+    carried = carry(model, second, state)
+    assert torch.equal(carried, state)  # type: ignore[arg-type]
+    assert isinstance(carried, Tensor)
+    assert state.requires_grad
+    assert not carried.requires_grad
+
+
+def test_only_fresh_rows_begin_anew() -> None:
+    model, batch = Sums(), stream(fresh={1: [1]})[1]
+    assert carry(model, batch, torch.tensor([1.0, 2.0, 3.0]).double()).tolist() == [1.0, 0.0, 3.0]  # type: ignore[union-attr]
+
+
+def test_epochs_begin_anew() -> None:
+    task = Streams(stream())
+    numbered = endless(task, "train", CONFIG)  # type: ignore[arg-type]
+    epochs = [next(numbered) for _ in range(2 * WINDOWS + 1)]
+    assert [epoch for epoch, _ in epochs] == [1] * WINDOWS + [2] * WINDOWS + [3]
+    assert all(bool(batch.fresh.all()) == (number % WINDOWS == 0) for number, (_, batch) in enumerate(epochs))
+
+
+def test_a_window_that_only_warms_up_moves_the_state_and_no_weight() -> None:
+    silent = stream(lengths={1: [0, 0, 0]})
+    with_a_pause, without = Sums(), Sums()
+    plan = Plan(2, 10**6, 2)
+    fit(with_a_pause, Streams(silent[:3]), CONFIG, plan)  # type: ignore[arg-type]
+    fit(without, Streams([silent[0], silent[2]]), CONFIG, plan)  # type: ignore[arg-type]
+    assert weights(with_a_pause) == weights(without)
+
+
+def test_gradients_are_clipped_to_a_global_norm() -> None:
+    model = Sums()
+    for parameter, gradient in zip(model.parameters(), (3.0, 4.0, 12.0), strict=True):
+        parameter.grad = torch.tensor(gradient, dtype=torch.float64)
+    clip_gradients(model, 26.0, torch.tensor(1.0), 1)
+    assert [p.grad.item() for p in model.parameters()] == pytest.approx([3, 4, 12])  # type: ignore[union-attr]
+    clip_gradients(model, 1.3, torch.tensor(1.0), 1)
+    assert [p.grad.item() for p in model.parameters()] == pytest.approx([0.3, 0.4, 1.2], rel=1e-5)  # type: ignore[union-attr]
+
+
+class Remembers(Callback):
+    """The weights at the best validation, and the losses."""
+
+    def __init__(self, model: Model) -> None:
+        self.model, self.losses, self.seen = model, [math.inf], weights(model)
+
+    def updated(self, history: History) -> None:  # noqa: ARG002
+        self.now = weights(self.model)
+
+    def validated(self, history: History) -> None:
+        if history.curve[-1][2].loss < min(self.losses):
+            self.seen = self.now
+        self.losses.append(history.curve[-1][2].loss)
+
+
+def with_value(batches: list[Batch], number: int, value: float) -> list[Batch]:
+    batches[number].targets["y"][1, 2] = value
+    return batches
+
+
+def test_a_loss_that_is_not_finite_is_told_and_the_best_weights_are_kept() -> None:
+    model = Sums()
+    best = Remembers(model)
+    task = Streams(with_value(stream(), 3, math.nan), stream(1))
+    with pytest.raises(TrainingError, match="update 4: the loss is nan; the best weights so far are kept"):
+        fit(model, task, CONFIG, Plan(50, 1, WINDOWS), [best])  # type: ignore[arg-type]
+    assert weights(model) == best.seen
+    assert all(math.isfinite(weight) for weight in weights(model))
+
+
+def test_a_gradient_that_is_not_finite_is_told_by_name() -> None:
+    class Root(Sums):
+        def head(self, features: Tensor) -> Tensor:
+            return features + (self.c - self.c.detach()).abs().sqrt()  # 0, with an infinite slope
+
+    model = Root()
+    with pytest.raises(
+        TrainingError, match="update 1: the gradient of `c` is not finite; the best weights so far are kept"
+    ):
+        fit(model, Streams(stream()), CONFIG, Plan(5, 5, 5))  # type: ignore[arg-type]
+    assert weights(model) == weights(Sums())
+
+
+def test_the_best_weights_are_left_in_the_model() -> None:
+    model = Sums()
+    best = Remembers(model)
+    config = CONFIG.model_copy(update={"learning_rate": 0.5})  # it overshoots: the last are not the best
+    history = fit(model, Streams(stream(), stream(1)), config, Plan(40, 1, WINDOWS), [best])  # type: ignore[arg-type]
+    assert weights(model) == best.seen != best.now
+    assert history.best is not None
+    assert history.best.loss == min(best.losses)
+    assert len(history.curve) == 40
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    class Noisy(Sums):
+        def head(self, features: Tensor) -> Tensor:
+            return self.c * nn.functional.dropout(features, 0.5, self.training)
+
+    def run(seed: int) -> list[float]:
+        model = Noisy()
+        fit(model, Streams(stream()), CONFIG.model_copy(update={"seed": seed}), Plan(6, 6, 6))  # type: ignore[arg-type]
+        return weights(model)
+
+    assert run(3) == run(3)
+    assert run(3) != run(4)
+
+
+def test_validation_is_the_mean_over_all_targets_with_states_carried() -> None:
+    model, batches = Sums(), stream(2)
+    validation = validate(model, Streams([], batches), CONFIG)  # type: ignore[arg-type]
+    x = torch.cat([batch.inputs["x"] for batch in batches], 1)
+    y = torch.cat([batch.targets["y"] for batch in batches], 1)
+    features, _ = model({"x": x}, model.begin({}, ROWS))
+    expected = ((model.head(features) - y) ** 2).mean().item()
+    assert validation.loss == pytest.approx(expected, rel=1e-12)
+    assert validation.metrics == {"error": pytest.approx(expected, rel=1e-12)}
+
+
+def test_the_learning_rate_rises_and_falls_along_a_cosine() -> None:
+    config = TrainingConfig(learning_rate=1.0, warm_up=0.2, final_rate=0.1)
+    optimiser, schedule = make_optimiser(Sums(), config, 1.0, 50)
+    rates = []
+    for _ in range(50):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert rates[10:] == pytest.approx([0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * i / 40)) for i in range(40)])
+
+
+def test_only_matrices_decay() -> None:
+    model = nn.Linear(2, 2)
+    optimiser, _ = make_optimiser(model, TrainingConfig(weight_decay=0.3), 1e-3, 5)  # type: ignore[arg-type]
+    decays = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
+    assert decays == {id(model.weight): 0.3, id(model.bias): 0.0}
+
+
+def test_callbacks_are_told_and_the_end_comes_even_after_a_failure() -> None:
+    class Log(Callback):
+        def __init__(self) -> None:
+            self.said: list[str] = []
+
+        def start(self, history: History) -> None:  # noqa: ARG002
+            self.said.append("start")
+
+        def updated(self, history: History) -> None:  # noqa: ARG002
+            self.said.append("updated")
+
+        def validated(self, history: History) -> None:
+            self.said.append(f"validated {history.updates}")
+
+        def end(self, history: History) -> None:  # noqa: ARG002
+            self.said.append("end")
+
+    class Stops(Callback):
+        def updated(self, history: History) -> None:
+            history.stop = "enough" if history.updates == 3 else ""
+
+    log = Log()
+    fit(Sums(), Streams(stream()), CONFIG, Plan(9, 2, 5), [log, Stops()])  # type: ignore[arg-type]
+    assert log.said == ["start", "updated", "updated", "validated 2", "updated", "validated 3", "end"]
+    failing = Log()
+    with pytest.raises(TrainingError):
+        fit(Sums(), Streams(with_value(stream(), 0, math.inf)), CONFIG, Plan(9, 2, 5), [failing])  # type: ignore[arg-type]
+    assert failing.said == ["start", "end"]
