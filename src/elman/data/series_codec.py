@@ -196,6 +196,26 @@ class SeriesCodec(Codec):
             for c, target in enumerate(self.targets)
         }
 
+    def write_row(self, series: Series, t: int) -> dict[str, Json]:
+        """A row as it stood in the file: categories by name, None where a value is missing."""
+        return self._as_written(self.columns, series.values[t])
+
+    def write_constants(self, series: Series) -> dict[str, Json]:
+        """What is the same in every row of a series, as it stood in the file: its id and static columns."""
+        id = {self.source.id: series.id} if self.source.id else {}
+        return {**self._as_written(self.static, series.static), **id}
+
+    def write_forecast(self, id: str, last: Any, forecast: Floats) -> dict[str, list[Json]]:
+        """Columns for a forecast (H, C, Q) in raw units after the time ``last``: id, time, one per target and quantile."""
+        times = self.frequency.add(last, np.arange(1, self.horizon + 1))
+        columns: dict[str, list[Json]] = {self.source.id: [id] * self.horizon} if self.source.id else {}
+        name = self.source.time[0] if len(self.source.time) == 1 else "time"
+        columns[name] = [show_time(time) if self.timed else int(time) for time in times]
+        for c, target in enumerate(self.targets):
+            for q, level in enumerate(self.quantiles):
+                columns[f"{target}_{level:g}"] = forecast[:, c, q].tolist()
+        return columns
+
     def to_json(self) -> dict[str, Any]:
         return {
             "targets": self.targets,
@@ -230,6 +250,16 @@ class SeriesCodec(Codec):
             "guard": InputGuard.from_json(values["guard"]),
         }
         return cls(**{**values, **fitted})
+
+    def _as_written(self, names: Sequence[str], values: Floats) -> dict[str, Json]:
+        raw: dict[str, Json] = {
+            name: value if value == value else None for name, value in zip(names, values.tolist(), strict=True)
+        }
+        for name, known in self.categories.items():
+            spread = {one: raw.pop(f"{name}={one}") for one in known if f"{name}={one}" in raw}
+            if spread:
+                raw[name] = next((one for one, chosen in spread.items() if chosen), None)
+        return raw
 
     def _times(self, times: TimeArray) -> TimeArray:
         """The times of the rows and of the horizon after them."""

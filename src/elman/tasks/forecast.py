@@ -1,7 +1,7 @@
 """`forecast`: at every step of a series, quantiles of the next steps. Many-to-many, the state carried along the series."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from elman.data.batch import Batch, tensors
 from elman.data.codec import Json, Push, load_codec
+from elman.data.continuation import follow, go_on
 from elman.data.series import Series, SeriesColumns, SeriesSet, read_series
 from elman.data.series_codec import SeriesCodec
 from elman.data.series_store import load_series, save_series
@@ -22,7 +23,7 @@ from elman.data.splits import refuse_overlap, split_series
 from elman.data.streams import Piece, Slot, cut, plan_windows, sample
 from elman.data.times import show_time
 from elman.errors import ConfigError, DataError, RunError
-from elman.metrics.forecast import forecast_metrics
+from elman.metrics.forecast import forecast_metrics, mase_scale
 from elman.models.build import EncoderConfig
 from elman.models.forecast import ForecastModel
 from elman.models.model import Model
@@ -33,7 +34,6 @@ Floats = NDArray[np.float64]
 Arrays = dict[str, NDArray[np.float32]]
 
 TAIL = 50_000  # rows of all series together that a run keeps: warm-up, and what the baselines are fitted on
-MATCHED = 20  # rows without times that are the same in two files tell how the files lie to each other
 RUN_AT_ONCE = 512  # steps per forward call in evaluation; the result does not depend on it
 SCORED_WINDOWS = 3  # in a training piece at least: what warms up before them must not be most of the work
 LEARNED_ORIGINS = 0.25
@@ -52,7 +52,7 @@ class ForecastOptions(TaskOptions):
     """Columns that make the time stamp together; found where exactly one column holds times."""
     time_format: str | None = None
     context: int | None = Field(None, ge=1)
-    """Steps that warm up the state before anything is learned from or scored. Default: the season the running level is taken over."""
+    """Steps that warm up the state before anything is learned or scored. Default: the season of the running level."""
     id: str | None = None
     """The column that tells several series apart."""
     past: tuple[str, ...] = ()
@@ -153,7 +153,7 @@ class Forecast(Task[SeriesTest]):
         else:
             train, other = given, self._read_again(valid, given)
             refuse_overlap(train, other)
-            whole = _follow(train, other)
+            whole = follow(train, other)
             self.notes += other.notes
         self._check_length(train, whole)
         self.codec = SeriesCodec.fit(train, self.options.horizon, self.options.quantiles)
@@ -357,24 +357,13 @@ class Forecast(Task[SeriesTest]):
         if tail is None:
             notes.append(f"series {one.id!r} was not in training: its own first {self.context} rows warm up")
             return one, self.context
-        if not self.codec.timed:
-            one = _numbered_on(one, tail)
-        distance = self.codec.frequency.index(one.times[:1], tail.times[-1])[0]
-        if distance > 1:
+        on = go_on(one, tail, self.codec.frequency, timed=self.codec.timed)
+        if on.gap:
             notes.append(
-                f"{distance - 1} rows are missing between the data the run was fitted on and {show_time(one.times[0])}: "
+                f"{on.gap} rows are missing between the data the run was fitted on and {show_time(one.times[0])}: "
                 f"the first {self.context} rows warm up"
             )
-            return one, self.context
-        before = int(max(0, len(tail) + distance - 1))  # rows of the tail before the first given one
-        seen = max(0, 1 - int(distance))  # given rows that fitting has seen, though the tail may not reach back to them
-        if before:
-            one = replace(
-                one,
-                times=np.concatenate([tail.times[:before], one.times]),
-                values=np.concatenate([tail.values[:before], one.values]),
-            )
-        return one, before + seen
+        return on.series, self.context if on.gap else on.new
 
     def forecasts(self, model: Model, series: Series, ahead: Floats | None = None) -> Floats:
         """Forecasts (T, H, C, Q) in raw units from every row of a series, its first row the start of a stream."""
@@ -416,14 +405,8 @@ class Forecast(Task[SeriesTest]):
 
     def _naive_error(self, series: Series) -> Floats:
         """(C,): mean absolute error of the seasonal naive forecast within the data of fitting, the unit of MASE."""
-        season = min(self.codec.seasons, default=1)
         values = self._tails.get(series.id, series).values[:, : len(self.codec.targets)]
-        if len(values) <= season:
-            return np.full(values.shape[1], np.nan)
-        error = np.abs(values[season:] - values[:-season])
-        known = ~np.isnan(error)
-        mean: Floats = np.where(known, error, 0).sum(0) / np.maximum(known.sum(0), 1)
-        return np.where(mean > 0, mean, np.nan)
+        return mase_scale(values, min(self.codec.seasons, default=1))
 
     def _standard(self, id: str) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the targets in the data of fitting."""
@@ -470,28 +453,16 @@ class Forecast(Task[SeriesTest]):
                     "append rows with these columns and an empty target"
                 )
             forecast = self.forecasts(model, series.part(0, end), ahead)[-1]
-            for name, values in self._predicted(series.id, series.times[end - 1], forecast).items():
+            for name, values in self.codec.write_forecast(series.id, series.times[end - 1], forecast).items():
                 columns.setdefault(name, []).extend(values)
         suffix = f".{sources[0].kind}" if sources[0].kind in ("csv", "tsv", "jsonl", "parquet") else ".csv"
         return Predictions(columns, suffix, notes)
 
-    def _predicted(self, id: str, last: Any, forecast: Floats) -> dict[str, list[Json]]:
-        """Columns of one series: id, time, and one per target and quantile."""
-        source, horizon = self.codec.source, self.codec.horizon
-        times = self.codec.frequency.add(last, np.arange(1, horizon + 1))
-        columns: dict[str, list[Json]] = {source.id: [id] * horizon} if source.id else {}
-        name = source.time[0] if len(source.time) == 1 else "time"
-        columns[name] = [show_time(time) if self.codec.timed else int(time) for time in times]
-        for c, target in enumerate(self.codec.targets):
-            for q, level in enumerate(self.codec.quantiles):
-                columns[f"{target}_{level:g}"] = forecast[:, c, q].tolist()
-        return columns
-
     def replay(self, model: Model, sources: Sequence[Source]) -> Iterator[tuple[Push, Json]]:
         given = self._read_again(sources, self.codec)
         for series in given.series[:1]:
-            rows = [self._raw(series, t) for t in range(len(series))]
-            about = self._about(series)
+            rows = [self.codec.write_row(series, t) for t in range(len(series))]
+            about = self.codec.write_constants(series)
             for span, outputs in self._outputs(model, series):
                 for t in range(span.start, span.stop):
                     if np.isnan(series.values[t]).all():
@@ -505,25 +476,6 @@ class Forecast(Task[SeriesTest]):
                     answer = self.codec.answer(outputs[t - span.start], {"id": series.id})
                     yield Push(x, time, future if self.codec.source.future else None), answer
 
-    def _raw(self, series: Series, t: int) -> dict[str, Json]:
-        """A row as it stood in the file: categories by name, None where missing."""
-        return self._as_written(self.codec.columns, series.values[t])
-
-    def _about(self, series: Series) -> dict[str, Json]:
-        """What is the same in every row of a series, as it stood in the file."""
-        id = {self.codec.source.id: series.id} if self.codec.source.id else {}
-        return {**self._as_written(self.codec.static, series.static), **id}
-
-    def _as_written(self, names: Sequence[str], values: Floats) -> dict[str, Json]:
-        raw: dict[str, Json] = {
-            name: value if value == value else None for name, value in zip(names, values.tolist(), strict=True)
-        }
-        for name, known in self.codec.categories.items():
-            spread = {one: raw.pop(f"{name}={one}") for one in known if f"{name}={one}" in raw}
-            if spread:
-                raw[name] = next((one for one, chosen in spread.items() if chosen), None)
-        return raw
-
 
 def _ahead(values: NDArray[Any], start: int, stop: int, horizon: int, beyond: float = 0.0) -> NDArray[Any]:
     """(T, F) -> (stop - start, horizon, F): the rows t + 1 .. t + horizon of each t; ``beyond`` after the end."""
@@ -532,45 +484,3 @@ def _ahead(values: NDArray[Any], start: int, stop: int, horizon: int, beyond: fl
     if missing > 0:
         span = np.concatenate([span, np.full((missing, values.shape[1]), beyond, values.dtype)])
     return sliding_window_view(span, horizon, axis=0).transpose(0, 2, 1)
-
-
-def _numbered_on(one: Series, tail: Series) -> Series:
-    """A series without times, numbered on from the data of fitting: where its rows stand in that, or else right after it."""
-    length = min(MATCHED, len(one), len(tail))
-    if (start := _find(one.values[:length], tail.values)) is not None:
-        first = tail.times[start]
-    elif (start := _find(tail.values[-length:], one.values)) is not None:
-        first = tail.times[-1] + 1 - start - length
-    else:
-        first = tail.times[-1] + 1
-    return replace(one, times=first + np.arange(len(one)))
-
-
-def _find(rows: Floats, values: Floats) -> int | None:
-    """Where ``rows`` first stand in ``values``, all columns of all of them; missing values are equal to each other."""
-    first = ((values == rows[0]) | (np.isnan(values) & np.isnan(rows[0]))).all(axis=1)
-    starts = (int(start) for start in np.flatnonzero(first))
-    return next((s for s in starts if np.array_equal(values[s : s + len(rows)], rows, equal_nan=True)), None)
-
-
-def _follow(train: SeriesSet, valid: SeriesSet) -> SeriesSet:
-    """Each training series with its validation rows after it; the rows between them are missing."""
-    later = {one.id: one for one in valid.series}
-    series = []
-    for one in train.series:
-        if one.id not in later:
-            raise DataError(
-                f"series {one.id!r} is not in the validation data; expected every series of the training data"
-            )
-        after = later[one.id]
-        gap = int(train.frequency.index(after.times[:1], one.times[-1])[0]) - 1
-        times = train.frequency.add(one.times[-1], np.arange(1, gap + 1))
-        values = np.full((gap, one.values.shape[1]), np.nan)
-        series.append(
-            replace(
-                one,
-                times=np.concatenate([one.times, times, after.times]),
-                values=np.concatenate([one.values, values, after.values]),
-            )
-        )
-    return replace(train, series=tuple(series))

@@ -109,7 +109,10 @@ class Task(ABC, Generic[D]):
 
     @abstractmethod
     def batches(self, split: str, rows: int, window: int, seed: int) -> Iterator[Batch]:
-        """One pass over the "train" or "valid" part, or over "all" data, for training. A row's state goes on from batch to batch unless it is fresh."""
+        """One pass over the "train" or "valid" part, or over "all" data to learn from.
+
+        A row goes on with its state from batch to batch unless it is fresh.
+        """
 
     @abstractmethod
     def build(self, encoder: EncoderConfig, dropout: float) -> Model:
