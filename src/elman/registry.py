@@ -33,12 +33,14 @@ class Registry(Generic[T]):
     Args:
         kind: what an entry is called in messages ("cell", "task").
         package: the package whose modules are imported, once, before the first look-up.
+        ending: of the names of those modules; the others are left alone.
         files: an environment variable that may name further Python files, separated as in PATH, to run before that.
     """
 
-    def __init__(self, kind: str, package: str, files: str | None = None) -> None:
+    def __init__(self, kind: str, package: str, *, ending: str = "", files: str | None = None) -> None:
         self.kind = kind
         self._package = package
+        self._ending = ending
         self._files = files
         self._entries: dict[str, type[T]] = {}
         self._discovered = False
@@ -64,9 +66,6 @@ class Registry(Generic[T]):
         self._discover()
         return sorted(self._entries)
 
-    def name_of(self, entry: type[T]) -> str:
-        return next(name for name, known in self._entries.items() if known is entry)
-
     def __contains__(self, name: object) -> bool:
         self._discover()
         return name in self._entries
@@ -77,17 +76,23 @@ class Registry(Generic[T]):
         self._discovered = True
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
+            if module.name.endswith(self._ending):
+                importlib.import_module(f"{self._package}.{module.name}")
         for path in filter(None, os.environ.get(self._files or "", "").split(os.pathsep)):
             self._run_file(Path(path))
 
     def _run_file(self, path: Path) -> None:
-        """Import a file that is in no package. Raises UsageError if it is not there or fails."""
+        """Import a file that is in no package, once. Raises UsageError if it is not there, fails, or hides a module."""
         spec = importlib.util.spec_from_file_location(path.stem, path)
         if spec is None or spec.loader is None or not path.is_file():
             raise UsageError(f"{self._files} names {path}: expected a Python file")
+        if (loaded := sys.modules.get(path.stem)) is not None:
+            if path.samefile(getattr(loaded, "__file__", None) or os.devnull):
+                return  # the user's own script has imported it
+            raise UsageError(f"{self._files} names {path}: there is a module {path.stem!r} already; rename the file")
         module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)
         except Exception as error:  # whatever a user's file may raise: the message must name the file
+            del sys.modules[path.stem]
             raise UsageError(f"{path}, named by {self._files}, fails: {type(error).__name__}: {error}") from error

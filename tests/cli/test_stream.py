@@ -2,6 +2,9 @@
 
 import csv
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +87,23 @@ def test_two_halves_with_a_saved_state_are_the_whole(elman: "Line", data: "Data"
     assert first + second == whole
     again = elman("stream", data.load, "--state", "s", stdin=lines([{"x": [20], "n": 7}]))
     assert answers(again)[0]["n"] == 7
+
+
+def test_an_interrupt_while_waiting_saves_the_state(elman: "Line", data: "Data", tmp_path: Path) -> None:
+    rows = lines(pushes(data.new)).splitlines(keepends=True)
+    code = "from elman.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "stream", str(data.load), "--state", "s"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path) as stream:
+        assert stream.stdin is not None
+        assert stream.stdout is not None
+        for row in rows[:5]:
+            stream.stdin.write(row)
+            stream.stdin.flush()
+            stream.stdout.readline()
+        stream.send_signal(signal.SIGINT)
+        assert stream.wait(60) == 130
+    went_on = elman("stream", data.load, "--state", "s", stdin=rows[5]).out
+    assert went_on == elman("stream", data.load, stdin=b"".join(rows[:6])).out.splitlines(keepends=True)[-1]
 
 
 def test_the_time_defaults_to_the_last_plus_one_step(elman: "Line", data: "Data") -> None:

@@ -149,8 +149,8 @@ def test_one_candidate_alone_is_its_naive_forecast(candidate: int) -> None:
     """0 the level, 1 the last value, 2 and 3 the value one season (3 and 5 steps) or as many as it takes before."""
     ours, inputs = model(), made(missing=0.0)
     with torch.no_grad():
-        ours.output.weight.zero_()
-        ours.output.bias.zero_()
+        for parameter in (p for n, p in ours.named_parameters() if ".output." in n):
+            parameter.zero_()
         ours.preference.zero_()
         ours.preference[..., candidate] = 1e4
     median = forecast(ours, inputs)[..., 1]

@@ -318,6 +318,8 @@ BAD: dict[str, tuple[Push, str]] = {
     "far ahead": (Push({"load": 1.0}, "2064-02-01 01:00"), "is it right"),
     "no time": (Push({"load": 1.0}, "soon"), "the row's time"),
     "future": (Push({"load": 1.0}, None, [[1.0, 2.0]]), 'expected each row of "future" to hold weather'),
+    "future a number": (Push({"load": 1.0}, None, 5), 'expected "future" to be a list of rows, each with weather, got 5'),  # type: ignore[arg-type]
+    "another series": (row(1, shop="b"), "expected a row of series '', got 'b': give each series a stream of its own"),
 }  # fmt: skip
 
 
@@ -356,6 +358,10 @@ def test_a_model_that_fails_changes_nothing(shops: Path, tmp_path: Path) -> None
     before = snapshot(session, tmp_path / "state")
     with pytest.raises(MemoryError):
         session.push_many({0: row(5), "new": row(5)})  # five steps, of which two succeed
+    assert snapshot(session, tmp_path / "state") == before
+    failing.left = 0
+    with pytest.raises(MemoryError):
+        session.push_many({0: row(5)})  # and no stream is new
     assert snapshot(session, tmp_path / "state") == before
     failing.left = 100
     push(sound, row(0))
@@ -430,6 +436,16 @@ def test_what_is_suspicious_is_flagged(session: StreamSession) -> None:
     ]
 
 
+def test_what_training_has_not_seen_is_flagged(session: StreamSession) -> None:
+    first = row(0, shop="c", weather="snow")
+    session.push(first.x, first.time, [{"weather": "dry"}] * 3)
+    assert session.flags == ["series 'c' was not in training", "weather: not seen in training, taken as missing"]
+    session.push(row(1, shop="c").x, row(1).time, [{"weather": "hail"}, {"weather": None}, {"weather": "dry"}])
+    assert session.flags == ["weather: not seen in training, taken as missing"]
+    push(session, row(2, shop="c"))
+    assert session.flags == []
+
+
 def test_future_without_such_columns_is_refused(tmp_path: Path) -> None:
     options = {"target": "load", "time": "time", "horizon": 3}
     only = frame().filter(pl.col("shop") == "b").drop("shop", "wind", "weather", "size")
@@ -501,6 +517,6 @@ def test_importing_streams_loads_no_torch(shops: Path) -> None:
         "import sys, elman.streaming\n"
         "assert 'torch' not in sys.modules\n"
         f"elman.streaming.load({str(shops)!r})\n"
-        "assert 'torch' in sys.modules and 'elman.training' not in sys.modules"
+        "assert 'torch' in sys.modules and 'elman.training' not in sys.modules and 'polars' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -124,6 +124,16 @@ def test_training_comes_by_every_origin_that_is_warmed_up(numbered: Forecast) ->
     assert passes[0] != passes[1]
 
 
+def test_all_data_is_learned_from_the_held_out_part_included(numbered: Forecast) -> None:
+    seen: set[int] = set()
+    for seed in range(300):
+        for batch in numbered.batches("all", 4, 9, seed):
+            scale, mean = batch.targets["scales"][..., 0].unbind(1)
+            read = (batch.inputs["target"][..., 0] * scale[:, None] + mean[:, None]).round().long()
+            seen.update(read[batch.targets["observed"].flatten(2).any(-1)].tolist())
+    assert seen == {1000 * n + t for n, length in enumerate(LENGTHS) for t in range(CONTEXT, length - 1)}
+
+
 def test_validation_scores_every_held_out_row_once_for_each_step_ahead(numbered: Forecast) -> None:
     scored = Counter(read for _, read, _, _, counted in positions(numbered, "valid") if counted)
     every = [1000 * n + t for n, length in enumerate(LENGTHS) for t in range(borders(length) - 1, length - 1)]
@@ -171,6 +181,23 @@ def test_scored_origins_of_a_file_that_follows(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="nothing to score"):
         of.test([Source(whole[:100])])
+
+
+def test_scaled_scores_are_in_deviations_of_the_series_or_for_a_new_one_of_all(tmp_path: Path) -> None:
+    data = noisy(200)
+    both = pl.concat([data.with_columns(pl.col("y") * k, id=pl.lit(f"s{k}")) for k in (1, 9)])
+    of = restored(task(both, id="id"), tmp_path)
+    model = of.build(EncoderConfig(hidden=4), 0.0).eval()
+    values = both["y"].to_numpy()
+    for name, deviation in (("s1", values[:200].std()), ("s9", values[200:].std()), ("new", values.std())):
+        later = noisy(300, 1)[200:].with_columns(id=pl.lit(name))
+        plain, scaled = (scored(of, model, later, scaled=wanted) for wanted in (False, True))
+        assert scaled == pytest.approx(plain / deviation, rel=1e-9)
+
+
+def scored(of: Forecast, model: Model, later: Frame, *, scaled: bool) -> float:
+    of.score_scaled(scaled)
+    return of.score(model, of.test([Source(later)]))["mae"].compute()
 
 
 # --- what is known ----------------------------------------------------------------------------------------------------
@@ -235,8 +262,8 @@ def only(model: Model, candidate: int) -> ForecastModel:
     """A forecaster that repeats one candidate: 1 the last value, 2 the value a season before."""
     assert isinstance(model, ForecastModel)
     with torch.no_grad():
-        model.output.weight.zero_()
-        model.output.bias.zero_()
+        for parameter in (p for n, p in model.named_parameters() if ".output." in n):
+            parameter.zero_()
         model.preference.zero_()
         model.preference[..., candidate] = 1e4
     return model.eval()
@@ -300,6 +327,26 @@ def test_a_future_covariate_is_used(tmp_path: Path) -> None:
     assert values["model"] < 0.4 * min(v for name, v in values.items() if name.startswith(("last", "seasonal")))
 
 
+def test_what_only_warms_up_does_not_change_the_forecasts() -> None:
+    """The forecasts from a row on are those of the whole, whichever part of the series the head is spared."""
+    of = task(noisy(1300), **ROLES)
+    torch.manual_seed(0)
+    model = of.build(EncoderConfig(hidden=4), 0.0).eval()
+    series = of.tail.series[0]
+    whole = of.forecasts(model, series)
+    for first in (0, 511, 512, 700, 1299):
+        np.testing.assert_array_equal(of.forecasts(model, series, first=first), whole[first:])
+
+
+def test_a_forecast_from_few_rows_is_told(tmp_path: Path) -> None:
+    data = hourly(seasonal(300))
+    of = restored(task(data[:250], context=48), tmp_path)
+    model = of.build(EncoderConfig(hidden=4), 0.0).eval()
+    told = "the series: 10 rows before the forecast, fewer than the 48 that warm up"
+    assert told in of.predict(model, [Source(data[260:270])]).notes  # after a gap the run's own rows do not warm up
+    assert told not in of.predict(model, [Source(data[250:260])]).notes
+
+
 def test_predictions_are_the_forecast_of_the_last_row(tmp_path: Path) -> None:
     data = hourly(seasonal(300), id=["x"] * 300)
     of = restored(task(data[:250], id="id"), tmp_path)
@@ -312,6 +359,34 @@ def test_predictions_are_the_forecast_of_the_last_row(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         frame.select("y_0.1", "y_0.5", "y_0.9").to_numpy(), of.forecasts(model, series)[-1][:, 0]
     )
+
+
+# --- larger than memory -----------------------------------------------------------------------------------------------
+
+
+def test_series_larger_than_memory_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = pl.concat([noisy(rows, seed).with_columns(site=pl.lit(f"s{seed}")) for seed, rows in enumerate((240, 90))])
+    expected = task(data, id="site", **ROLES)
+    monkeypatch.setattr("elman.tasks.forecast.IN_MEMORY", 1000)
+    monkeypatch.setattr("elman.data.series_codec.ENCODED_AT_ONCE", 7)
+    mapped = task(data, id="site", **ROLES)
+    assert mapped.codec.to_json() == expected.codec.to_json()
+    for part in ("_train", "_whole"):
+        for one, other in zip(getattr(mapped, part), getattr(expected, part), strict=True):
+            assert set(one) == set(other)
+            assert all(isinstance(array, np.memmap) for array in one.values())
+            assert all(np.array_equal(one[name], other[name]) for name in one)
+    for split in ("train", "valid", "all"):
+        for a, b in zip(*(of.batches(split, 4, 9, 0) for of in (mapped, expected)), strict=True):
+            assert all(torch.equal(a.inputs[name], b.inputs[name]) for name in a.inputs)
+            assert all(torch.equal(a.targets[name], b.targets[name]) for name in a.targets)
+    tail = mapped.tail.series[0].values
+    assert isinstance(tail, np.memmap)
+    folder = Path(str(tail.filename)).parent
+    restored(mapped, tmp_path)
+    assert folder.is_dir()
+    del mapped
+    assert not folder.exists()
 
 
 # --- refused ----------------------------------------------------------------------------------------------------------

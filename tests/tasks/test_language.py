@@ -110,6 +110,30 @@ def test_every_symbol_is_predicted_once_from_the_one_before(texts: Texts, part: 
     assert all(b == before[a] for b, a in pairs)
 
 
+def test_all_is_every_symbol_the_held_out_ones_included(texts: Texts) -> None:
+    of = texts.task(ALPHABET)
+    assert Counter(after for _, after in read(of, "all")) == Counter({**Counter(ALPHABET[:810]), UNKNOWN: 90})
+
+
+def test_baselines_are_counted_on_what_was_learned_from(texts: Texts) -> None:
+    """A validation file that is scored later must be as new to them as it is to the model."""
+    held_out, given = texts.restored(of := texts.task(ALPHABET)), texts.restored(texts.task(ALPHABET, ALPHABET[::-1]))
+    assert held_out.codec.vocabulary.decode(held_out.tail) == [*ALPHABET[:810], *[UNKNOWN] * 90]
+    assert of.holds_out
+    assert given.codec.vocabulary.decode(given.tail) == list(ALPHABET)
+
+
+def test_files_do_not_run_into_each_other(texts: Texts) -> None:
+    made = Language(LanguageOptions(level="word", min_count=1))
+    made.prepare(
+        [texts.source("so it\n" * 60 + "goes"), texts.source("on\n" * 60), texts.source("and on\n" * 60)], None, 0
+    )
+    words = made.codec.vocabulary.decode(made.all)
+    assert " ".join(words).count("goes \n on") == 1
+    assert "goeson" not in made.codec.vocabulary
+    assert Counter(words)["\n"] == 60 + 1 + 60 + 60
+
+
 def test_the_last_tenth_is_held_out(texts: Texts) -> None:
     of = texts.task(ALPHABET)
     assert Counter(after for _, after in read(of, "train")) == Counter(ALPHABET[:810])

@@ -1,6 +1,7 @@
 """How long a run is: fixed before it starts, within its bounds, without a trace on what is trained."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,3 +102,28 @@ def test_every_plan_ends_with_a_validation(updates: int, every: int) -> None:
     validated = [update for update in range(1, updates + 1) if made.validates_after(update)]
     assert validated[-1] == updates
     assert validated[:-1] == list(range(every, updates, every))
+
+
+def test_the_last_phase_is_a_share_of_the_updates(task: Language) -> None:
+    assert plan(task, updates=100, finish=0.25).finish == 25
+    assert plan(task, updates=100).finish == 0
+    assert plan(task, updates=1, finish=0.25).finish == 0
+
+
+def test_there_is_no_last_phase_where_validation_data_was_given(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("train", "valid"):
+        (tmp_path / f"{name}.txt").write_text("".join(rng.choice(list("abc "), 1000)), encoding="utf-8")
+    given = Language(LanguageOptions())
+    given.prepare([Source(tmp_path / "train.txt")], [Source(tmp_path / "valid.txt")], 0)
+    assert plan(given, updates=100, finish=0.25).finish == 0
+
+
+def test_the_budget_pays_for_the_last_phase(task: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 10 ms an update and 1 ms a validation: 94 % of 100 s, less 40 validations, is 9396 updates in all."""
+    monkeypatch.setattr("elman.training.budget.measure", lambda *_: (0.010, 0.001))
+    bounds = {"budget": 100.0, "updates": 10**9, "validations": 40}
+    for share in (0.0, 0.25, 1.0):
+        made = plan(task, finish=share, **bounds)
+        assert made.updates + made.finish == pytest.approx(9396, abs=5)
+        assert made.finish == round(share * made.updates)

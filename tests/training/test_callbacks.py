@@ -1,5 +1,6 @@
 """What is written and shown while training, and when it stops early."""
 
+import io
 import json
 import math
 from pathlib import Path
@@ -83,3 +84,16 @@ def test_progress_where_nobody_watches_is_one_line_a_validation(capsys: pytest.C
     assert first.endswith("*")  # kept
     assert second.startswith("update 2/10")
     assert not second.endswith("*")
+
+
+def test_the_last_phase_is_told_once_and_counted() -> None:
+    file = io.StringIO()
+    ours = History(Plan(10, 5, 10, finish=3))
+    bar = ProgressBar(Console(file=file, width=200), "mae")
+    bar.start(ours)
+    for done in (1, 2, 3):
+        bar.finishing(ours, done)
+    bar.end(ours)
+    assert file.getvalue() == "last phase: learning from the held-out part too\n"
+    shown = bar.progress.tasks[0]
+    assert (shown.completed, shown.total) == (13, 13)

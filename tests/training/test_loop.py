@@ -63,11 +63,15 @@ class MeanError(Metric):
 class Streams:
     """The part of a task that the loop sees: squared error over streams that go on from window to window."""
 
-    def __init__(self, batches: list[Batch], valid: list[Batch] | None = None) -> None:
-        self._batches, self._valid = batches, valid or batches
+    def __init__(
+        self, batches: list[Batch], valid: list[Batch] | None = None, whole: list[Batch] | None = None
+    ) -> None:
+        self._parts = {"train": batches, "valid": valid or batches, "all": whole}
 
     def batches(self, split: str, rows: int, window: int, seed: int) -> Iterator[Batch]:  # noqa: ARG002
-        yield from self._batches if split == "train" else self._valid
+        part = self._parts[split]
+        assert part is not None, f"nobody may ask for {split!r} here"
+        yield from part
 
     def loss(self, model: Model, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         real = torch.arange(features.shape[1]) < batch.lengths[:, None]
@@ -106,7 +110,13 @@ def weights(model: Model) -> list[float]:
 def by_hand(batches: list[Batch], updates: int, config: TrainingConfig) -> list[float]:
     """The same training with the states of the rows as plain numbers between windows."""
     model = Sums()
-    optimiser, schedule = make_optimiser(model, config, config.learning_rate, updates)
+    go_by_hand(model, batches, updates, config, *make_optimiser(model, config, config.learning_rate, updates))
+    return weights(model)
+
+
+def go_by_hand(
+    model: Sums, batches: list[Batch], updates: int, config: TrainingConfig, optimiser: Any, schedule: Any
+) -> None:
     states, done = [0.0] * ROWS, 0
     while done < updates:
         for batch in batches[: updates - done]:
@@ -124,7 +134,6 @@ def by_hand(batches: list[Batch], updates: int, config: TrainingConfig) -> list[
             optimiser.step()
             schedule.step()
             done += 1
-    return weights(model)
 
 
 CONFIG = TrainingConfig(learning_rate=0.05, rows=ROWS, window=WINDOW, warm_up=0.2)
@@ -315,3 +324,87 @@ def test_callbacks_are_told_and_the_end_comes_even_after_a_failure() -> None:
     with pytest.raises(TrainingError):
         fit(Sums(), Streams(with_value(stream(), 0, math.inf)), CONFIG, Plan(9, 2, 5), [failing])  # type: ignore[arg-type]
     assert failing.said == ["start", "end"]
+
+
+# --- the last phase ---------------------------------------------------------------------------------------------------
+
+FINISHED = CONFIG.model_copy(update={"finish_rate": 0.5})
+
+
+def test_the_last_phase_goes_on_from_the_best_weights_over_all_data_at_a_falling_rate() -> None:
+    """Seven updates of plain training, of which the last are the best, then six over all data from fresh states."""
+    everything = stream(5, fresh={2: [1]})
+    model, expected = Sums(), Sums()
+    plan = Plan(7, 10**6, WINDOWS, finish=6)
+    fit(model, Streams(stream(), whole=everything), FINISHED, plan)  # type: ignore[arg-type]
+    go_by_hand(expected, stream(), 7, CONFIG, *make_optimiser(expected, CONFIG, 0.05, 7))
+    before = weights(expected)
+    optimiser = torch.optim.AdamW(expected.parameters(), lr=0.5 * 0.05, weight_decay=0.0)
+    falls = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda update: 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * update / 6))
+    )
+    go_by_hand(expected, everything, 6, CONFIG, optimiser, falls)
+    assert weights(model) == pytest.approx(weights(expected), rel=1e-12)
+    assert weights(model) != pytest.approx(before, rel=1e-4)
+
+
+def test_the_last_phase_begins_at_the_best_validation_not_at_the_last() -> None:
+    """One update at a rate of nearly nothing leaves in place what it began with."""
+    model = Sums()
+    best = Remembers(model)
+    config = CONFIG.model_copy(update={"learning_rate": 0.5, "finish_rate": 1e-9})
+    task = Streams(stream(), stream(1), stream(2))
+    fit(model, task, config, Plan(40, 1, WINDOWS, finish=1), [best])  # type: ignore[arg-type]
+    assert weights(model) == pytest.approx(best.seen, rel=1e-6)
+    assert weights(model) != pytest.approx(best.now, rel=1e-3)
+
+
+def test_the_weights_of_the_last_phase_are_averaged_too() -> None:
+    config = FINISHED.model_copy(update={"averaging": 0.9})
+    seen: list[list[float]] = []
+
+    class Watches(Callback):
+        def finishing(self, history: History, done: int) -> None:  # noqa: ARG002
+            seen.append(weights(model))
+
+    model = Sums()
+    fit(model, Streams(stream(), whole=stream(1)), config, Plan(1, 1, 5, finish=0))  # type: ignore[arg-type]
+    mean = weights(model)
+    model = Sums()
+    fit(model, Streams(stream(), whole=stream(1)), config, Plan(1, 1, 5, finish=4), [Watches()])  # type: ignore[arg-type]
+    for update, now in enumerate(seen, 1):
+        decay = min(0.9, (1 + update) / (10 + update))
+        mean = [decay * a + (1 - decay) * b for a, b in zip(mean, now, strict=True)]
+    assert len(seen) == 4
+    assert weights(model) == pytest.approx(mean, rel=1e-9)
+
+
+def test_without_a_last_phase_nobody_reads_all_data() -> None:
+    fit(Sums(), Streams(stream()), FINISHED, Plan(3, 3, 5))  # type: ignore[arg-type]
+    with pytest.raises(AssertionError, match="nobody may ask for 'all'"):
+        fit(Sums(), Streams(stream()), FINISHED, Plan(3, 3, 5, finish=1))  # type: ignore[arg-type]
+
+
+def test_a_run_that_stopped_early_has_a_shorter_last_phase() -> None:
+    class Stops(Callback):
+        done = 0
+
+        def updated(self, history: History) -> None:
+            history.stop = "enough" if history.updates == 5 else ""
+
+        def finishing(self, history: History, done: int) -> None:
+            assert (history.updates, done) == (5, self.done + 1)
+            self.done = done
+
+    stops = Stops()
+    fit(Sums(), Streams(stream(), whole=stream(1)), FINISHED, Plan(20, 20, 5, finish=8), [stops])  # type: ignore[arg-type]
+    assert stops.done == 2
+
+
+def test_a_failure_in_the_last_phase_leaves_the_best_weights() -> None:
+    model, expected = Sums(), Sums()
+    task = Streams(stream(), whole=with_value(stream(1), 2, math.nan))
+    with pytest.raises(TrainingError, match="update 6: the loss is nan"):  # the third of the last phase
+        fit(model, task, FINISHED, Plan(3, 3, 5, finish=9))  # type: ignore[arg-type]
+    fit(expected, Streams(stream()), FINISHED, Plan(3, 3, 5))  # type: ignore[arg-type]
+    assert weights(model) == weights(expected)

@@ -115,5 +115,5 @@ def command(
         return
     best = ", ".join(f"{name} {number(value)}" for name, value in run.fitted.best.items())
     typer.echo(f"{run.path}: {run.fitted.encoder}, {run.fitted.parameters:,} parameters, {run.fitted.seconds:.0f} s")
-    typer.echo(f"best on the held-out part: {best}")
+    typer.echo(f"best on the validation part: {best}")
     typer.echo(f"next: elman evaluate {run.path} DATA   elman describe {run.path}")

@@ -88,7 +88,8 @@ class Codec(ABC):
         write_text(path, json.dumps({"kind": self.kind, **self.to_json()}, ensure_ascii=False, indent=1))
 
 
-CODECS: Registry[Codec] = Registry("codec", "elman.data")
+CODECS: Registry[Codec] = Registry("codec", "elman.data", ending="_codec")
+"""Those in files named ``*_codec.py``: a stream must not load the readers, and with them polars."""
 
 
 def load_codec(path: Path) -> Codec:

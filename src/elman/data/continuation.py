@@ -1,8 +1,11 @@
 """Series that go on from others: a new file after the data of fitting, validation data after training data."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elman.data.series import Floats, Series, SeriesSet
 from elman.data.times import Frequency, show_time
@@ -49,7 +52,7 @@ def follow(train: SeriesSet, valid: SeriesSet) -> SeriesSet:
         name = f"series {one.id!r}" if one.id else "the series"
         if one.id not in later:
             raise DataError(f"{name} is not in the validation data; expected every series of the training data")
-        after = later[one.id]
+        after = later[one.id] if train.timed else _numbered_on(later[one.id], one)
         gap = int(train.frequency.index(after.times[:1], one.times[-1])[0]) - 1
         if gap < 0:
             raise DataError(
@@ -58,7 +61,7 @@ def follow(train: SeriesSet, valid: SeriesSet) -> SeriesSet:
             )
         times = train.frequency.add(one.times[-1], np.arange(1, gap + 1))
         between = replace(one, times=times, values=np.full((gap, one.values.shape[1]), np.nan))
-        series.append(_joined(_joined(one, between), after))
+        series.append(replace(_joined(_joined(one, between), after), static=one.static))
     return replace(train, series=tuple(series))
 
 
@@ -69,18 +72,33 @@ def _joined(first: Series, second: Series) -> Series:
 
 def _numbered_on(one: Series, tail: Series) -> Series:
     """A series without times, numbered on from ``tail``: where its rows stand in that, or else right after it."""
-    length = min(MATCHED, len(one), len(tail))
-    if (start := _find(one.values[:length], tail.values)) is not None:
-        first = tail.times[start]
-    elif (start := _find(tail.values[-length:], one.values)) is not None:
-        first = tail.times[-1] + 1 - start - length
-    else:
-        first = tail.times[-1] + 1
+    place = _place(one.values, tail.values)
+    first = tail.times[-1] + 1 if place is None else tail.times[0] + place
     return replace(one, times=first + np.arange(len(one)))
 
 
-def _find(rows: Floats, values: Floats) -> int | None:
-    """Where ``rows`` first stand in ``values``, all columns of all of them; missing values are equal to each other."""
-    first = ((values == rows[0]) | (np.isnan(values) & np.isnan(rows[0]))).all(axis=1)
-    starts = (int(start) for start in np.flatnonzero(first))
-    return next((s for s in starts if np.array_equal(values[s : s + len(rows)], rows, equal_nan=True)), None)
+def _place(rows: Floats, tail: Floats) -> int | None:
+    """The row of ``tail`` that the first of ``rows`` is, negative where they begin before it; None if they do not overlap."""
+    length = min(MATCHED, len(tail))
+    starts = chain(_find(rows[:length], tail), (-start for start in _find(tail[:length], rows)))
+    return next((start for start in starts if _agree(rows, tail, start)), None) if len(rows) >= length else None
+
+
+def _find(rows: Floats, values: Floats) -> Iterator[int]:
+    """Where ``rows`` stand in ``values``, all columns of all of them."""
+    for start in np.flatnonzero(_same(values, rows[0]).all(axis=1)).tolist():
+        if len(values) - start >= len(rows) and _same(values[start : start + len(rows)], rows).all():
+            yield start
+
+
+def _agree(rows: Floats, tail: Floats, start: int) -> bool:
+    """Whether all that the two have in common is the same, and no mere repetition of one row, which proves nothing."""
+    shared = rows[max(0, -start) : max(0, len(tail) - start)]
+    same = _same(shared, tail[max(0, start) : max(0, start + len(rows))]).all()
+    return bool(same and not _same(shared, shared[0]).all())
+
+
+def _same(a: Floats, b: Floats) -> NDArray[np.bool_]:
+    """Value by value; missing values are equal to each other."""
+    equal: NDArray[np.bool_] = (a == b) | (np.isnan(a) & np.isnan(b))
+    return equal

@@ -1,6 +1,9 @@
 """Files written whole or not at all."""
 
 import os
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +53,13 @@ def check_writable(path: Path) -> None:
         raise ElmanError(f"{path}: cannot be written: it is a folder")
     if not path.parent.is_dir():
         raise ElmanError(f"{path}: cannot be written: there is no folder {path.parent}")
+
+
+def scratch_folder(owner: object) -> Path:
+    """A folder for data larger than memory, gone when its owner is."""
+    folder = tempfile.mkdtemp(prefix="elman-")
+    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _umask() -> int:

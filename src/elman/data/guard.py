@@ -103,10 +103,12 @@ class InputGuard:
         self._add(_TIME, "time", 1)
         return False
 
-    def report(self) -> list[str]:
+    def report(self, *, without: Reason | None = None) -> list[str]:
         """What was met so far, a sentence each: "column 'temp': 3 values outside the range of the training data"."""
         sentences = []
         for (name, reason), count in self.counts.items():
+            if reason == without:
+                continue
             noun, what = _WORDS[reason]
             sentences.append(f"column {name!r}: {_counted(count, noun)} {what}{self._cure(reason)}")
         return sentences

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +25,9 @@ LONGEST_HALF_LIFE = 200  # steps: a level must follow a trend, whatever the long
 CYCLES = 3  # a season counts if the training part has seen it that often
 NO_SEASON = 10  # half-life where the data has no season
 LONGEST_GAP = 100_000  # rows left out of a stream at once; more is surely a wrong time stamp
+SUSPICIOUS = {"range": "outside the range of the training data", "unknown": "not seen in training, taken as missing"}
+"""What the guard meets in a row of a stream that its answer tells."""
+ENCODED_AT_ONCE = 1 << 18  # rows encoded at a time where the arrays lie on disk
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,29 @@ class SeriesCodec(Codec):
             "known": np.concatenate(known, axis=1).astype(np.float32),
         }
 
+    def encode_all(self, series: Sequence[Series], folder: Path | None) -> list[dict[str, NDArray[np.float32]]]:
+        """The arrays of each series, as `encode`; in ``folder``, memory-mapped and written part by part, if one is given."""
+        if folder is None:
+            return [self.encode(one) for one in series]
+        folder.mkdir(parents=True, exist_ok=True)
+        shape = self.shape()
+        sizes = {"target": shape.targets, "observed": shape.targets, "past": shape.past, "known": shape.known}
+        beyond = {name: self.horizon * (name == "known") for name in sizes}
+        files = {}
+        for name, size in sizes.items():
+            rows = sum(len(one) + beyond[name] for one in series)
+            files[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, (rows, size))
+        encoded, begin = [], dict.fromkeys(files, 0)
+        for one in series:
+            arrays = {name: file[begin[name] : begin[name] + len(one) + beyond[name]] for name, file in files.items()}
+            for start in range(0, len(one), ENCODED_AT_ONCE):
+                part = self.encode(one.part(start, min(start + ENCODED_AT_ONCE, len(one))))
+                for name, values in part.items():  # what is known after a part is written over by the next
+                    arrays[name][start : start + len(values)] = values
+            begin = {name: begin[name] + len(one) + beyond[name] for name in files}
+            encoded.append(arrays)
+        return encoded
+
     def decode(self, outputs: Array, id: str) -> Floats:
         """Forecasts (..., C, Q) in the model's units to raw units."""
         scale = self.scale_of(id)
@@ -170,19 +197,25 @@ class SeriesCodec(Codec):
         return {"time": None, "id": "", "static": None}
 
     def push(self, row: Push, memory: Memory) -> Steps:
+        counted = Counter(self.guard.counts)
         values, static, id = self._values(row.x, memory)
         last = self._last(memory)
+        if last is not None and id != memory["id"]:
+            raise DataError(
+                f"expected a row of series {memory['id']!r}, got {id!r}: give each series a stream of its own"
+            )
         time = self._clock(row.time, last)
         gap = 0 if last is None else self._steps_since(time, last) - 1
         flags = [f"{gap} rows left out, taken as missing"] if gap else []
+        if last is None and id and id not in self.scales:
+            flags.append(f"series {id!r} was not in training")
         rows = np.full((gap + 1, len(self.columns)), np.nan)
         rows[-1] = values
         times = np.atleast_1d(self.frequency.add(time, np.arange(-gap, 1)))
         ahead = self._ahead(row.future, flags)
-        counted = Counter(self.guard.counts)
         arrays = self.encode(Series(id, times, rows, static), ahead)
         met = self.guard.counts - counted
-        flags += [f"{name}: outside the range of the training data" for name, reason in met if reason == "range"]
+        flags += [f"{name}: {SUSPICIOUS[reason]}" for name, reason in met if reason in SUSPICIOUS]
         future = np.lib.stride_tricks.sliding_window_view(arrays.pop("known"), self.horizon + 1, axis=0)
         future = future.transpose(0, 2, 1)  # (gap + 1, 1 + H, K): each row and the rows after it
         inputs = {**arrays, "known": future[:, 0], "future": future[:, 1:]}
@@ -298,6 +331,8 @@ class SeriesCodec(Codec):
             value = x.get(name)
             if name in self.categories:
                 known = self.categories[name]
+                if value not in known and value not in (None, ""):
+                    self.guard.count_unknown(name)
                 numbers += [float(value == one) if value in known else np.nan for one in known]
             else:
                 numbers.append(_number(name, value))
@@ -310,6 +345,8 @@ class SeriesCodec(Codec):
                 raise DataError('got "future", but the model was fitted without columns that are known ahead')
             return None
         names = self.source.future
+        if future is not None and (isinstance(future, str) or not isinstance(future, Sequence)):
+            raise DataError(f'expected "future" to be a list of rows, each with {", ".join(names)}, got {future!r}')
         rows = list(future or ())[: self.horizon]
         if len(rows) < self.horizon:
             flags.append(

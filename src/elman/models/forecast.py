@@ -14,6 +14,55 @@ from elman.state import State
 LIMIT = 8.0  # spreads from the level beyond which inputs are cut: one wild value must not decide the state
 
 
+class Member(nn.Module):
+    """One network of a forecaster: an encoder over the steps read, and a small network for each step ahead.
+
+    Args:
+        encoder: the encoder's configuration; input_size: numbers it reads at each step.
+        known: columns known ahead; seasonal: numbers known of the past for each step ahead.
+        horizon: steps ahead, H. outputs: numbers for each step ahead, O. context_size: width of its network.
+        dropout: on the encoder's outputs.
+    """
+
+    def __init__(
+        self,
+        encoder: EncoderConfig,
+        input_size: int,
+        known: int,
+        seasonal: int,
+        horizon: int,
+        outputs: int,
+        context_size: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.horizon = horizon
+        self.encoder = build_encoder(encoder, input_size)
+        self.dropout = nn.Dropout(dropout)
+        self.context = nn.Linear(self.encoder.output_size, horizon * context_size)
+        self.ahead = nn.Sequential(
+            nn.Linear(known, 2 * context_size), nn.GELU(), nn.Linear(2 * context_size, context_size)
+        ) if known else None  # fmt: skip
+        self.seasonal = nn.Linear(seasonal, context_size, bias=False)
+        self.mix = nn.Linear(context_size, context_size)
+        self.output = nn.Linear(context_size, outputs)
+        nn.init.normal_(self.output.weight, std=0.01)
+        nn.init.zeros_(self.output.bias)
+
+    def encode(self, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+        encoded, state = self.encoder(x, state, lengths)
+        return self.dropout(encoded), state
+
+    def forward(self, encoded: Tensor, seasonal: Tensor, ahead: Tensor) -> Tensor:
+        """(..., width), (..., H, seasonal), (..., H, known) -> (..., H, O)."""
+        local = self.context(encoded).unflatten(-1, (self.horizon, -1)) + self.seasonal(seasonal)
+        if self.ahead is not None:
+            local = local + self.ahead(ahead)
+        local = F.gelu(local)
+        raw: Tensor = self.output(local + F.gelu(self.mix(local)))
+        return raw
+
+
 @register("forecast")
 class ForecastModel(Model):
     """A forked recurrent forecaster with running normalisation and seasonal candidates.
@@ -25,26 +74,28 @@ class ForecastModel(Model):
         median = level + spread (sum_j softmax(w)_j c_j + d)
         quantiles above and below it at cumulated softplus distances, so that they never cross;
 
-    distances are in spreads, or in the running error of the best seasonal naive forecast, see ``error_scales``.
+    distances are in spreads, or in the running error of the best seasonal naive forecast, see ``error_scales``. Several such
+    networks, the members, run side by side over the same running statistics; the forecast is the mean of theirs.
 
     Source: forked sequences and global/local decoder as Wen et al., "A Multi-Horizon Quantile Recurrent Forecaster", 2017,
-    arXiv:1711.11053. Differs: running level and spread, and the blend of candidates, so that a series that leaves the range
-    of the training data is followed.
+    arXiv:1711.11053; the mean of members as Lakshminarayanan et al., 2017, arXiv:1612.01474. Differs: running level and
+    spread, and the blend of candidates, so that a series that leaves the range of the training data is followed.
 
     Args:
-        encoder: as a mapping of `EncoderConfig`'s fields.
+        encoder: of each member, as a mapping of `EncoderConfig`'s fields.
         targets, known, past: columns forecast (C), known ahead (K), known up to now (P).
         horizon: steps ahead, H >= 1.
         quantiles: rising, inside (0, 1), Q of them.
         seasons: lags in steps.
         half_life: of the running statistics, in steps.
-        error_scales: read how far values typically are from the last one and from those a season earlier, and measure the
-            band in that: needed to tell series apart that differ in how well they repeat; one is learned better without.
+        error_scales: read how far values typically are from the last one and from those a season earlier, and measure the band
+            in that: needed to tell series apart that differ in how well they repeat; one is learned better without.
+        members: networks, M >= 1.
         context_size: width of the network of each step ahead, D.
         dropout: on the encoder's outputs.
 
-    Shapes: inputs "target" and "observed" (batch, time, C), "known" (batch, time, K), "past" (batch, time, P), "future" (batch,
-    time, H, K), the known columns of the next H rows. Outputs (batch, time, H, C, Q), in the units of "target".
+    Shapes: inputs "target" and "observed" (batch, time, C), "known" (batch, time, K), "past" (batch, time, P), "future"
+    (batch, time, H, K), the known columns of the next H rows. Outputs (batch, time, H, C, Q), in the units of "target".
     """
 
     kind: ClassVar[str] = "forecast"
@@ -60,6 +111,7 @@ class ForecastModel(Model):
         seasons: list[int],
         half_life: float,
         error_scales: bool = False,
+        members: int = 1,
         context_size: int = 64,
         dropout: float = 0.0,
     ) -> None:
@@ -74,6 +126,7 @@ class ForecastModel(Model):
             "seasons": seasons,
             "half_life": half_life,
             "error_scales": error_scales,
+            "members": members,
             "context_size": context_size,
             "dropout": dropout,
         }
@@ -81,62 +134,68 @@ class ForecastModel(Model):
         self.candidates = 2 + len(seasons)
         self.running = RunningStatistics(targets, seasons, horizon, half_life)
         self.errors = targets * (1 + len(seasons)) if error_scales else 0
-        self.encoder = build_encoder(EncoderConfig(**encoder), 3 * targets + self.errors + known + past)
-        self.causal = self.encoder.causal
-        width = self.encoder.output_size
-        self.dropout = nn.Dropout(dropout)
-        self.context = nn.Linear(width, horizon * context_size)
-        self.ahead = nn.Sequential(
-            nn.Linear(known, 2 * context_size), nn.GELU(), nn.Linear(2 * context_size, context_size)
-        ) if known else None  # fmt: skip
-        self.seasonal = nn.Linear((self.candidates - 1) * targets + self.errors, context_size, bias=False)
-        self.mix = nn.Linear(context_size, context_size)
-        self.output = nn.Linear(context_size, targets * (len(quantiles) + self.candidates))
-        self.preference = nn.Parameter(torch.zeros(horizon, targets, self.candidates))
-        nn.init.normal_(self.output.weight, std=0.01)
-        nn.init.zeros_(self.output.bias)
+        self.members = nn.ModuleList(
+            Member(
+                EncoderConfig(**encoder),
+                input_size=3 * targets + self.errors + known + past,
+                known=known,
+                seasonal=(self.candidates - 1) * targets + self.errors,
+                horizon=horizon,
+                outputs=targets * (len(quantiles) + self.candidates),
+                context_size=context_size,
+                dropout=dropout,
+            )
+            for _ in range(members)
+        )
+        self.preference = nn.Parameter(torch.zeros(members, horizon, targets, self.candidates))
+        self.causal = all(member.encoder.causal for member in self._members())
+        self._width = sum(member.encoder.output_size for member in self._members())
 
     def begin(self, context: Tensors, batch_size: int) -> State:  # noqa: ARG002  (a series starts from nothing)
-        running = self.running.initial_state(self.output.weight, batch_size)
-        return running, self.encoder.initial_state(batch_size)
+        memory = tuple(member.encoder.initial_state(batch_size) for member in self._members())
+        return self.running.initial_state(self.preference, batch_size), memory
 
     def forward(self, inputs: Tensors, state: State, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         statistics, memory = state
         running, statistics = self.running(inputs["target"], inputs["observed"], statistics, lengths)
-        encoded, memory = self.encoder(self._read(inputs, running), memory, lengths)
-        candidates = self._candidates(running).flatten(2)
-        ahead = inputs["future"].flatten(2)
+        x = self._read(inputs, running)
+        encoded = [m.encode(x, one, lengths) for m, one in zip(self._members(), memory, strict=True)]
         parts = [
-            self.dropout(encoded),
+            *(one for one, _ in encoded),
             running.level,
             running.spread,
             self._unit(running),
             self._relative(running),
-            candidates,
-            ahead,
+            self._candidates(running).flatten(2),
+            inputs["future"].flatten(2),
         ]
-        features = torch.cat(parts, -1)
-        return features, (statistics, memory)
+        return torch.cat(parts, -1), (statistics, tuple(after for _, after in encoded))
 
     def head(self, features: Tensor) -> Tensor:
-        shape = features.shape[:-1]
-        width, blend = self.encoder.output_size, self.horizon * self.targets * self.candidates
-        c, sizes = self.targets, [width, *[self.targets] * 3, self.errors, blend, self.horizon * self.known]
+        return self.each(features).mean(0)
+
+    def each(self, features: Tensor) -> Tensor:
+        """The forecasts of every member, (M, batch, time, H, C, Q): what each learns from on its own."""
+        shape, c = features.shape[:-1], self.targets
+        blend = self.horizon * c * self.candidates
+        sizes = [self._width, c, c, c, self.errors, blend, self.horizon * self.known]
         encoded, level, spread, unit, errors, flat, ahead = torch.split(features, sizes, -1)
         candidates = flat.view(*shape, self.horizon, c, self.candidates)
         seasonal = candidates[..., 1:].flatten(-2).clamp(-LIMIT, LIMIT)
         seasonal = torch.cat([seasonal, errors[..., None, :].expand(*shape, self.horizon, -1)], -1)
-        local = self.context(encoded).unflatten(-1, (self.horizon, -1)) + self.seasonal(seasonal)
-        if self.ahead is not None:
-            local = local + self.ahead(ahead.view(*shape, self.horizon, self.known))
-        local = F.gelu(local)
-        local = local + F.gelu(self.mix(local))
-        raw = self.output(local).unflatten(-1, (c, -1))
-        weights = torch.softmax(raw[..., len(self.quantiles) :] + self.preference, -1)
+        ahead = ahead.view(*shape, self.horizon, self.known)
+        own = encoded.chunk(len(self.members), -1)
+        raw = torch.stack([member(one, seasonal, ahead) for member, one in zip(self._members(), own, strict=True)])
+        raw = raw.view(*raw.shape[:-1], c, raw.shape[-1] // c)
+        preference = self.preference.view(-1, *[1] * len(shape), *self.preference.shape[1:])
+        weights = torch.softmax(raw[..., len(self.quantiles) :] + preference, -1)
         blended = (weights * candidates).sum(-1, keepdim=True)
         middle = min(range(len(self.quantiles)), key=lambda i: abs(self.quantiles[i] - 0.5))
         centre = _wide(level) + _wide(spread) * (blended + raw[..., middle : middle + 1])
         return self._around(centre, _wide(unit), raw[..., :middle], raw[..., middle + 1 : len(self.quantiles)])
+
+    def _members(self) -> list[Member]:
+        return [member for member in self.members if isinstance(member, Member)]
 
     def _read(self, inputs: Tensors, running: Running) -> Tensor:
         """What the encoder sees of a step: the value against the level before it, whether there was one, and the rest."""

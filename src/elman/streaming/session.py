@@ -73,7 +73,8 @@ class StreamSession:
         try:
             outputs, state = self._step(steps)
         except BaseException:  # an interrupt too: no stream may be left between two rows
-            self.reset(*new)
+            for n in new:
+                self.reset(n)
             raise
         _put(self._table, self._places(rows), state)
         self._memory.update({n: step.memory for n, step in steps.items()})

@@ -1,12 +1,8 @@
 """`language`: the next symbol of a text. Many-to-many, one stream, the state carried from window to window."""
 
-import shutil
-import tempfile
-import weakref
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
@@ -20,7 +16,7 @@ from torch import Tensor
 
 from elman.data.batch import Batch, tensors
 from elman.data.codec import Json, Push, load_codec
-from elman.data.files import replacing
+from elman.data.files import replacing, scratch_folder
 from elman.data.source import Source
 from elman.data.splits import shared_text, tail
 from elman.data.streams import cut, plan_windows
@@ -96,14 +92,14 @@ class Language(Task[TextTest]):
     codec: TextCodec
 
     def prepare(self, data: Sequence[Source], valid: Sequence[Source] | None, seed: int) -> None:  # noqa: ARG002  (nothing is drawn)
-        seen = self._count(data)
-        self._spill = self._scratch_folder() if seen.total() > IN_MEMORY else None
+        seen = count_symbols(_lines_of(data), self.options.level)
+        self._scratch = scratch_folder(self) if seen.total() > IN_MEMORY else None
         everything = Vocabulary.fit(seen, unknown=UNKNOWN)
         ids = self._encode(data, everything, "train")
         held = tail(len(ids)) if valid is None else 0
         self.holds_out = valid is None
         self.all, self.train, self.valid = ids, ids[: len(ids) - held], ids[len(ids) - held :]
-        counts = np.bincount(self.train, minlength=len(everything))
+        counts = _counts(self.train, len(everything))
         vocabulary = self._vocabulary(dict(zip(everything.symbols, counts.tolist(), strict=True)))
         self.codec = TextCodec(self.options.level, vocabulary)
         table = vocabulary.encode(everything.symbols)
@@ -126,12 +122,6 @@ class Language(Task[TextTest]):
         if unknown:
             self.notes.append(f"{unknown} of {len(self.train)} training symbols are rare and became {UNKNOWN}")
 
-    def _count(self, sources: Sequence[Source]) -> Counter[str]:
-        counts: Counter[str] = Counter()
-        for source in sources:
-            counts += count_symbols(read_text(source), self.options.level)
-        return counts
-
     def _vocabulary(self, counts: dict[str, int]) -> Vocabulary:
         marked = counts.pop(UNKNOWN, 0) > 0  # the text marks its unknown words itself, as the Penn Treebank does
         rare = 2 if self.options.level == "word" and not marked else 1
@@ -141,15 +131,9 @@ class Language(Task[TextTest]):
         least = self.options.min_count or rare
         return Vocabulary.fit(counts, unknown=UNKNOWN, min_count=least, max_size=self.options.max_vocabulary)
 
-    def _scratch_folder(self) -> Path:
-        """A folder for text larger than memory, gone when the task is."""
-        folder = tempfile.mkdtemp(prefix="elman-")
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        return Path(folder)
-
     def _encode(self, sources: Sequence[Source], vocabulary: Vocabulary, name: str) -> Ids:
-        folder = self._spill and self._spill / name
-        return encode_stream(chain.from_iterable(map(read_text, sources)), vocabulary, self.options.level, folder)
+        folder = self._scratch and self._scratch / name
+        return encode_stream(_lines_of(sources), vocabulary, self.options.level, folder)
 
     def facts(self) -> Facts:
         return Facts(steps=len(self.train), symbols=len(self.codec.vocabulary), level=self.options.level)
@@ -205,9 +189,8 @@ class Language(Task[TextTest]):
 
     def save(self, folder: Path) -> None:
         self.codec.save(folder / "codec.json")
-        given = np.concatenate([self.train[-TAIL:], self.valid])[-TAIL:]
         with replacing(folder / "tail.safetensors") as beside:
-            save_file({"ids": np.ascontiguousarray(given)}, beside)
+            save_file({"ids": np.ascontiguousarray(self.all[-TAIL:])}, beside)
 
     def restore(self, folder: Path) -> None:
         codec = load_codec(folder / "codec.json")
@@ -302,8 +285,26 @@ class Language(Task[TextTest]):
         return Predictions(columns, ".jsonl", test.notes)
 
     def replay(self, model: Model, sources: Sequence[Source]) -> Iterator[tuple[Push, Json]]:
-        symbols = self.codec.split("".join(chain.from_iterable(map(read_text, sources))))
+        symbols = self.codec.split("".join(_lines_of(sources)))
         ids = self.codec.vocabulary.encode(symbols)
         logits = torch.cat([out for out, _ in self._scored(model, np.append(ids, self.codec.start_id))])
         for symbol, scores in zip(symbols, logits[1:].numpy(), strict=True):
             yield Push(symbol), self.codec.answer(scores, {})
+
+
+def _lines_of(sources: Sequence[Source]) -> Iterator[str]:
+    """The text of all sources one after the other, each beginning a line of its own."""
+    chunk = LINE_END
+    for source in sources:
+        if not chunk.endswith(LINE_END):
+            yield LINE_END
+        for chunk in read_text(source):
+            yield chunk
+
+
+def _counts(ids: Ids, size: int) -> NDArray[np.int64]:
+    """How often each id occurs, part by part: the ids may be a file larger than memory."""
+    counts = np.zeros(size, np.int64)
+    for begin in range(0, len(ids), TAIL):
+        counts += np.bincount(ids[begin : begin + TAIL], minlength=size)
+    return counts

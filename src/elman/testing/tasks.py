@@ -164,7 +164,7 @@ def make_case(task: str | type[Task], cell: str, folder: Path) -> Case:
 
 def check_batches(case: Case) -> None:
     """Batches are rows first, a row begins fresh, the same seed gives the same, and training is shuffled by it."""
-    for split in ("train", "valid"):
+    for split in ("train", "valid", "all"):
         begun = torch.zeros(ROWS, dtype=torch.bool)
         for batch in case.prepared.batches(split, ROWS, WINDOW, 0):
             for name, tensor in (*batch.inputs.items(), *batch.targets.items(), *batch.context.items()):

@@ -11,11 +11,15 @@ from elman.training.history import History
 
 
 class Callback:
-    """Called by `elman.training.loop.fit`; sets ``history.stop`` to a reason to end training after this update."""
+    """Called by `elman.training.loop.fit`; sets ``history.stop`` to a reason to end training after this update.
+
+    `finishing` follows each update of the last phase, numbered from 1, which nothing stops or validates.
+    """
 
     def start(self, history: History) -> None: ...
     def updated(self, history: History) -> None: ...
     def validated(self, history: History) -> None: ...
+    def finishing(self, history: History, done: int) -> None: ...
     def end(self, history: History) -> None: ...
 
 
@@ -72,7 +76,7 @@ class ProgressBar(Callback):
 
     def start(self, history: History) -> None:
         self.bar = self.progress.add_task(
-            "", total=history.plan.updates, epoch="epoch 1", loss="", metric="", speed="measuring"
+            "", total=history.plan.updates + history.plan.finish, epoch="epoch 1", loss="", metric="", speed="measuring"
         )
         self.progress.start()
 
@@ -99,6 +103,11 @@ class ProgressBar(Callback):
                 highlight=False,
                 soft_wrap=True,
             )
+
+    def finishing(self, history: History, done: int) -> None:
+        self.progress.update(self.bar, completed=history.plan.updates + done, epoch="last phase", loss="on all data")
+        if done == 1 and not self.console.is_terminal:
+            self.console.print("last phase: learning from the held-out part too", highlight=False, soft_wrap=True)
 
     def end(self, history: History) -> None:  # noqa: ARG002
         self.progress.stop()

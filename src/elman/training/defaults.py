@@ -52,7 +52,7 @@ def _forecast(facts: Facts) -> Defaults:
             # 80 for 200 rows, 300 for 10,000: what more updates learn is noise, and the validation part is too short to see it
             updates=round(40 * math.log2(max(facts.steps, 200) / 50)),
             finish=0.25,  # the held-out part is the newest: worth 1 % of the error
-            rows=16,
+            rows=32,  # 16 for each of two members
             window=min(168, max(72, 2 * facts.season)),  # has seen what repeats, twice where that is short
             learning_rate=6e-3 if wide else 3e-3,
             weight_decay=0.01,

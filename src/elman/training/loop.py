@@ -19,7 +19,7 @@ from elman.training.plan import Plan
 
 
 def fit(model: Model, task: Task, config: TrainingConfig, plan: Plan, callbacks: Sequence[Callback] = ()) -> History:
-    """Train ``model`` in place and leave the best weights in it.
+    """Train ``model`` in place and leave the best weights in it, taken further by `finish` if the plan says so.
 
     Raises:
         TrainingError: the loss or a gradient is not finite; the best weights so far are in the model.
@@ -49,7 +49,7 @@ def fit(model: Model, task: Task, config: TrainingConfig, plan: Plan, callbacks:
             if history.stop or history.updates == plan.updates:
                 break
         best.restore()
-        finish(model, task, config, plan)
+        finish(model, task, config, history, callbacks)
     except BaseException:
         best.restore()
         raise
@@ -59,20 +59,28 @@ def fit(model: Model, task: Task, config: TrainingConfig, plan: Plan, callbacks:
     return history
 
 
-def finish(model: Model, task: Task, config: TrainingConfig, plan: Plan) -> None:
-    """A short last phase on all data at a low, falling rate: the held-out part, often the newest, is learned too."""
+def finish(
+    model: Model, task: Task, config: TrainingConfig, history: History, callbacks: Sequence[Callback] = ()
+) -> None:
+    """A short last phase on all data at a low, falling rate: the held-out part, often the newest, is learned too.
+
+    It is shorter in proportion if training stopped early: what was learned by heart then would be so now.
+    """
+    updates = round(history.plan.finish * history.updates / history.plan.updates)
     best = Best(model, config.averaging)
-    optimiser, schedule = make_optimiser(model, config, config.finish_rate * config.learning_rate, plan.finish, rise=0)
+    optimiser, schedule = make_optimiser(model, config, config.finish_rate * config.learning_rate, updates, rise=0)
     state: State | None = None
     batches = endless(task, "all", config)
     done = 0
-    while done < plan.finish:
+    while done < updates:
         _, batch = next(batches)
-        state, _, count = learn(model, task, batch, state, optimiser, config.clip, plan.updates + done + 1)
+        state, _, count = learn(model, task, batch, state, optimiser, config.clip, history.updates + done + 1)
         if count > 0:
             schedule.step()
             best.average()
             done += 1
+            for callback in callbacks:
+                callback.finishing(history, done)
     best.take_average()
 
 
