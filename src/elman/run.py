@@ -207,6 +207,7 @@ class Job:
         """Train and write the run. On a failure the last good weights are written before the error is raised."""
         import torch
 
+        from elman.models.describe import describe_model
         from elman.models.load import save_model
         from elman.training.budget import make_plan
         from elman.training.loop import fit as train
@@ -220,7 +221,7 @@ class Job:
         create(folder)
         settings.save(folder)
         self.task.save(folder)
-        write_text(folder / "environment.json", json.dumps(environment(), indent=1))
+        write_text(folder / "environment.json", json.dumps({**environment(), **describe_model(model)}, indent=1))
         history = None
         try:
             history = train(model, self.task, config, plan, self._callbacks(folder))

@@ -19,7 +19,7 @@ WRONG = {
     "section": ((*FORECAST, "--set", "trainin.epochs=1"), "did you mean 'training'"),
     "set": ((*FORECAST, "--set", "epochs=1"), "expected `--set section.key=value`, got 'epochs=1'"),
     "not a number": ((*FORECAST, "--set", "training.learning_rate=fast"), "expected a number, got 'fast'"),
-    "not whole": ((*FORECAST, "--set", "training.rows=1.5"), "'rows'"),
+    "not whole": ((*FORECAST, "--set", "training.batch_size=1.5"), "'batch_size'"),
     "too small": ((*FORECAST, "--hidden", "0"), "'hidden': expected at least 1, got 0"),
     "too large": ((*FORECAST, "--dropout", "1"), "'dropout': expected less than 1, got 1.0"),
     "cell option": ((*FORECAST, "--encoder", "lstm", "--set", "encoder.cell.forget_bia=1"), "'forget_bias'"),

@@ -49,7 +49,7 @@ def restored(prepared: Forecast, folder: Path) -> Forecast:
 def trained(of: Forecast, updates: int, hidden: int = 16) -> Model:
     torch.manual_seed(0)
     model = of.build(EncoderConfig(name="gru", hidden=hidden), 0.0)
-    config = TrainingConfig(rows=8, window=48, learning_rate=5e-3, averaging=0.9)
+    config = TrainingConfig(batch_size=8, window=48, learning_rate=5e-3, averaging=0.9)
     fit(model, of, config, Plan(updates, max(1, updates // 5), updates))
     return model.eval()
 

@@ -68,7 +68,7 @@ def untrained(of: Language) -> LanguageModel:
 def trained(of: Language, updates: int, hidden: int = 32) -> Model:
     torch.manual_seed(0)
     model = of.build(EncoderConfig(name="lstm", hidden=hidden), 0.0)
-    config = TrainingConfig(rows=16, window=30, learning_rate=1e-2)
+    config = TrainingConfig(batch_size=16, window=30, learning_rate=1e-2)
     fit(model, of, config, Plan(updates, max(1, updates // 4), updates))
     return model.eval()
 

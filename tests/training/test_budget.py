@@ -16,7 +16,7 @@ from elman.training.config import TrainingConfig
 from elman.training.loop import fit
 from elman.training.plan import Plan
 
-CONFIG = TrainingConfig(rows=4, window=16, epochs=3, validations=5, dropout=0.2)
+CONFIG = TrainingConfig(batch_size=4, window=16, epochs=3, validations=5, dropout=0.2)
 
 
 @pytest.fixture(scope="module")

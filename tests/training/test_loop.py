@@ -136,7 +136,7 @@ def go_by_hand(
             done += 1
 
 
-CONFIG = TrainingConfig(learning_rate=0.05, rows=ROWS, window=WINDOW, warm_up=0.2)
+CONFIG = TrainingConfig(learning_rate=0.05, batch_size=ROWS, window=WINDOW, warm_up=0.2)
 
 
 @pytest.mark.parametrize("updates", [1, WINDOWS, 2 * WINDOWS + 2])

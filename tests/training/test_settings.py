@@ -98,12 +98,12 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
 
 def test_every_problem_is_in_one_message() -> None:
     with pytest.raises(ConfigError) as told:
-        checked(TrainingConfig, {"lerning_rate": 0.1, "clip": -1, "rows": "many", "epochs": 3}, "training")
+        checked(TrainingConfig, {"lerning_rate": 0.1, "clip": -1, "batch_size": "many", "epochs": 3}, "training")
     message = str(told.value)
     assert "training has no setting 'lerning_rate'; did you mean 'learning_rate'?" in message
     assert "training, 'clip': " in message
     assert "got -1" in message
-    assert "training, 'rows': " in message
+    assert "training, 'batch_size': " in message
     assert "got 'many'" in message
     assert "epochs'" not in message.partition("Valid: ")[0]
 
@@ -123,8 +123,8 @@ def test_options_of_a_task() -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("training.rows=8", 8),
-        ("training.rows = 8", 8),
+        ("training.batch_size=8", 8),
+        ("training.batch_size = 8", 8),
         ("training.learning_rate=1e-3", 0.001),
         ("training.x=true", True),
         ("training.x=gru", "gru"),
@@ -142,7 +142,7 @@ def test_values_are_toml_or_else_text(text: str, value: Any) -> None:
     assert type(parsed) is type(value)
 
 
-@pytest.mark.parametrize("text", ["rows=8", "training.rows", "training.=8", "=", "training", ""])
+@pytest.mark.parametrize("text", ["batch_size=8", "training.batch_size", "training.=8", "=", "training", ""])
 def test_what_is_no_setting(text: str) -> None:
     with pytest.raises(ConfigError, match=r"expected `--set section.key=value`, got"):
         parse_set(text)
@@ -150,12 +150,15 @@ def test_what_is_no_setting(text: str) -> None:
 
 def test_an_unknown_section_is_told_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"no section 'trainig' in the settings; did you mean 'training'\?"):
-        parse_set("trainig.rows=8")
+        parse_set("trainig.batch_size=8")
 
 
 def test_dotted_names_go_into_tables() -> None:
     said: Sections = {"encoder": {"name": "gru"}}
     put(said, *parse_set("encoder.cell.nonlinearity=relu"))
     put(said, *parse_set("encoder.layers=2"))
-    put(said, *parse_set("training.rows=8"))
-    assert said == {"encoder": {"name": "gru", "cell": {"nonlinearity": "relu"}, "layers": 2}, "training": {"rows": 8}}
+    put(said, *parse_set("training.batch_size=8"))
+    assert said == {
+        "encoder": {"name": "gru", "cell": {"nonlinearity": "relu"}, "layers": 2},
+        "training": {"batch_size": 8},
+    }

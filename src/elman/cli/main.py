@@ -1,5 +1,6 @@
 """The command line: one file per verb; each parses and prints, the library does the work."""
 
+import inspect
 import os
 import sys
 import traceback
@@ -20,8 +21,16 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+
+
+def flowing(documentation: str) -> str:
+    """A docstring as help: the lines of a paragraph joined, so that the terminal's width decides where they break."""
+    paragraphs = inspect.cleandoc(documentation).split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
 for verb in (demo_verb, fit, evaluate, predict, generate, stream, list_verb, describe):
-    app.command(verb.NAME, epilog=verb.EXAMPLES)(verb.command)
+    app.command(verb.NAME, help=flowing(verb.command.__doc__ or ""), epilog=verb.EXAMPLES)(verb.command)
 
 
 def _version(wanted: bool) -> None:

@@ -30,11 +30,13 @@ def command(
     ] = None,
     top: Annotated[int, typer.Option(help="How many of the likeliest symbols an answer lists.", min=1)] = 5,
 ) -> None:
-    """One JSON line in, one out, flushed.
+    r"""One JSON line in, one out, flushed.
 
-    In: {"x": [values] or {name: value} or a symbol, "time"?, "future"?: [the next rows of the columns known ahead], "n"?: which
-    stream}. Out: {"y": ..., "n"?, "flags"?}. A line that cannot be used is answered by {"error": ...} and changes nothing;
-    the exit code is then 2.
+    In: {"x": \[values] or {name: value} or a symbol, "time"?, "future"?: \[the next rows of the columns known ahead],
+    "n"?: which stream}. Out: {"y": ..., "n"?, "flags"?}.
+
+    A line that cannot be used is answered by {"error": ...} and changes nothing; the exit code is then 2. A new stream starts
+    from nothing: send the last rows of the data first, and it is warm.
     """
     from elman.data.files import check_writable
     from elman.streaming import load

@@ -77,6 +77,7 @@ class SeriesCodec(Codec):
         self.frequency, self.timed, self.annual = frequency, timed, annual
         self.horizon, self.quantiles, self.seasons = horizon, tuple(quantiles), tuple(seasons)
         self.scales, self.pooled, self.covariates, self.guard = dict(scales), pooled, covariates, guard
+        self._shape: Shape | None = None
 
     @classmethod
     def fit(cls, train: SeriesSet, horizon: int, quantiles: Sequence[float]) -> "SeriesCodec":
@@ -125,9 +126,16 @@ class SeriesCodec(Codec):
 
     def shape(self) -> Shape:
         """The sizes of the arrays `encode` makes."""
+        if self._shape is None:
+            self._shape = self._measured()
+        return self._shape
+
+    def _measured(self) -> Shape:
+        counts = self.guard.counts.copy()
         empty = np.full((1, len(self.columns)), np.nan)
         time = np.zeros(1, "datetime64[us]" if self.timed and self.frequency.unit != "step" else np.int64)
         arrays = self.encode(Series("", time, empty, np.full(len(self.static), np.nan)))
+        self.guard.counts = counts  # the row that was measured is nobody's data
         return Shape(len(self.targets), arrays["known"].shape[1], arrays["past"].shape[1], self.horizon)
 
     def scale_of(self, id: str) -> Scaler:

@@ -16,6 +16,7 @@ from elman.data.batch import Batch, tensors
 from elman.data.codec import Json, Push, load_codec
 from elman.data.continuation import follow, go_on
 from elman.data.files import scratch_folder
+from elman.data.guard import Policy
 from elman.data.series import Series, SeriesColumns, SeriesSet, read_series
 from elman.data.series_codec import SeriesCodec
 from elman.data.series_store import load_series, save_series
@@ -67,6 +68,8 @@ class ForecastOptions(TaskOptions):
     quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
     members: int = Field(2, ge=1, le=64)
     """Networks side by side whose forecasts are averaged: two are worth 2 to 3 % of the error and cost twice the arithmetic."""
+    guard: Policy = "clip"
+    """What happens to later values far outside the range of the training data: "error", "clip", or "impute" as missing."""
     header: bool | None = None
     """Whether tables have a header; recognised by default."""
 
@@ -169,6 +172,7 @@ class Forecast(Task[SeriesTest]):
         self._ids = [one.id for one in whole.series]
         self.notes += self.codec.guard.report(without="missing")  # the reader has told those
         self.codec.guard.reset()
+        self.codec.guard.policy = self.options.guard
 
     def _encoded_bytes(self, whole: SeriesSet) -> int:
         """About what the encoded series take, the training part a second time."""

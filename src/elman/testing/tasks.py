@@ -149,7 +149,7 @@ def make_case(task: str | type[Task], cell: str, folder: Path) -> Case:
     prepared, restored = kind(options), kind(options)
     prepared.prepare([Source(example.train(folder))], None, 0)
     encoder = EncoderConfig(name=cell, hidden=6, layers=2)
-    training = TrainingConfig(rows=ROWS, window=WINDOW)
+    training = TrainingConfig(batch_size=ROWS, window=WINDOW)
     torch.manual_seed(0)
     model = prepared.build(encoder, 0.0)
     fit(model, prepared, training, Plan(UPDATES, UPDATES, UPDATES))

@@ -28,7 +28,7 @@ def make_plan(model: Model, task: Task, config: TrainingConfig, started: float) 
         model: the untrained model; it is measured on a copy, its weights and the random state stay as they are.
         started: `time.perf_counter()` when the budget began to run, before the data was read.
     """
-    per_epoch = task.windows(config.rows, config.window)
+    per_epoch = task.windows(config.batch_size, config.window)
     finish = config.finish if task.holds_out else 0.0
     updates, validations = config.updates or config.epochs * per_epoch, config.validations
     if config.budget is not None:

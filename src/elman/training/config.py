@@ -18,7 +18,7 @@ class TrainingConfig(BaseModel):
     """Updates of the weights at most; None: as many as `epochs` take. What was planned, within the budget, is stored."""
     budget: float | None = Field(None, gt=0)
     """Seconds of training; becomes a number of updates after a measured warm-up."""
-    rows: int = Field(32, ge=1)
+    batch_size: int = Field(32, ge=1)
     """Sequences, or parallel streams, in a batch."""
     window: int = Field(64, ge=1)
     """Time steps per backward pass of truncated BPTT; the state is carried on and detached."""

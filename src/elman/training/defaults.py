@@ -34,7 +34,7 @@ def _language(facts: Facts) -> Defaults:
         TrainingConfig(
             epochs=40 if facts.steps < 3_000_000 else 10,
             finish=0.1,
-            rows=32 if large else 16,  # as fast as 64 on two cores, and twice the updates
+            batch_size=32 if large else 16,  # as fast as 64 on two cores, and twice the updates
             window=100 if facts.level == "char" else 35,
             learning_rate=4e-3 if facts.level == "char" else 2e-3,
             weight_decay=0.01,
@@ -52,7 +52,7 @@ def _forecast(facts: Facts) -> Defaults:
             # 80 for 200 rows, 300 for 10,000: what more updates learn is noise, and the validation part is too short to see it
             updates=round(40 * math.log2(max(facts.steps, 200) / 50)),
             finish=0.25,  # the held-out part is the newest: worth 1 % of the error
-            rows=32,  # 16 for each of two members
+            batch_size=32,  # 16 for each of two members
             window=min(168, max(72, 2 * facts.season)),  # has seen what repeats, twice where that is short
             learning_rate=6e-3 if wide else 3e-3,
             weight_decay=0.01,

@@ -110,7 +110,7 @@ def endless(task: Task, split: str, config: TrainingConfig) -> Iterator[tuple[in
     epoch = 0
     while True:
         epoch += 1
-        for batch in task.batches(split, config.rows, config.window, config.seed + epoch):
+        for batch in task.batches(split, config.batch_size, config.window, config.seed + epoch):
             yield epoch, batch
 
 
@@ -162,7 +162,7 @@ def validate(model: Model, task: Task, config: TrainingConfig) -> Validation:
     scores, loss, count = task.metrics(), 0.0, 0.0
     state: State | None = None
     with torch.no_grad():
-        for batch in task.batches("valid", config.rows, config.window, 0):
+        for batch in task.batches("valid", config.batch_size, config.window, 0):
             features, state = model(batch.inputs, carry(model, batch, state), batch.lengths)
             batch_loss, batch_count = task.loss(model, features, batch)
             loss, count = loss + batch_loss.item(), count + float(batch_count)
