@@ -26,8 +26,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/elman demo
 
+# one thread a worker: workers that each take every core fight over them, and small models gain nothing from two
 test: $(READY)
-	$(BIN)/python -m pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
