@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -219,14 +220,20 @@ class Job:
         updated = config.model_copy(update={"updates": plan.updates})
         settings = self.settings.model_copy(update={"model": model.config(), "training": updated})
         create(folder)
-        settings.save(folder)
-        self.task.save(folder)
-        write_text(folder / "environment.json", json.dumps({**environment(), **describe_model(model)}, indent=1))
-        history = None
         try:
-            history = train(model, self.task, config, plan, self._callbacks(folder))
-        finally:
-            save_model(model, folder)
+            settings.save(folder)
+            self.task.save(folder)
+            write_text(folder / "environment.json", json.dumps({**environment(), **describe_model(model)}, indent=1))
+            try:
+                history = train(model, self.task, config, plan, self._callbacks(folder))
+            finally:
+                save_model(model, folder)
+        except BaseException:
+            if not (
+                folder / "model.safetensors"
+            ).exists():  # a full disk: without a model it is no run, only half of one
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         self._summarise(folder, model, history)
         return Run(folder)
 

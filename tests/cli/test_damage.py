@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,6 +145,22 @@ def test_a_full_disk(elman: "Line", data: "Data", tmp_path: Path, verb: str) -> 
     assert done.code == 1
     assert done.message == f"elman: {full}: cannot be written: No space left on device"
     assert Path("/dev/full").is_char_device()
+
+
+@pytest.mark.parametrize("room", [3_000, 20_000], ids=["before training", "after training"])
+def test_no_room_for_a_run_leaves_nothing(data: "Data", tmp_path: Path, room: int) -> None:
+    """The system refuses to write files beyond a size, as a full disk would: for the data's tail, then for the model."""
+    line = ["fit", "forecast", data.old, *FIT, "--set", "training.updates=2", "--out", tmp_path / "run"]
+    limited = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room})); "
+        "from elman.cli.main import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", limited, *map(str, line)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("elman: ") == 1
+    assert "cannot be written" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")

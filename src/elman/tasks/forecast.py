@@ -67,7 +67,7 @@ class ForecastOptions(TaskOptions):
     """Covariates constant within a series."""
     quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
     members: int = Field(2, ge=1, le=64)
-    """Networks side by side whose forecasts are averaged: two are worth 2 to 3 % of the error and cost twice the arithmetic."""
+    """Networks side by side whose forecasts are averaged: two are worth about 2 % of the error and cost twice the arithmetic."""
     guard: Policy = "clip"
     """What happens to later values far outside the range of the training data: "error", "clip", or "impute" as missing."""
     header: bool | None = None
