@@ -163,6 +163,24 @@ def test_no_room_for_a_run_leaves_nothing(data: "Data", tmp_path: Path, room: in
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount; others have the test of a read-only folder")
+def test_a_read_only_file_system(elman: "Line", data: "Data", tmp_path: Path) -> None:
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", mounted], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        written = elman("predict", data.load, data.new, "--out", mounted / "p.csv")
+        fitted = elman("fit", "forecast", data.old, *FIT, "--set", "training.updates=1", "--out", mounted / "run")
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+    assert (written.code, fitted.code) == (1, 1)
+    assert written.message == f"elman: {mounted / 'p.csv'}: cannot be written: Read-only file system"
+    assert fitted.message.endswith("Read-only file system")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
 def test_a_read_only_folder(elman: "Line", data: "Data", tmp_path: Path) -> None:
     locked = tmp_path / "locked"

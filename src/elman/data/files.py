@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -38,7 +38,8 @@ def replacing(path: Path) -> Iterator[Path]:
         raise ElmanError(f"{path}: cannot be written: {reason or error}") from error
     finally:
         if not special:
-            beside.unlink(missing_ok=True)
+            with suppress(OSError):  # a read-only file system refuses this too; the reason above is the one to tell
+                beside.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
