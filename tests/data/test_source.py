@@ -14,7 +14,7 @@ from elman.data.source import Source, check_text
 from elman.errors import DataError
 
 
-@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet", "txt"])
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet", "txt", "ts"])
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_kind_by_suffix_and_bytes_decompressed(tmp_path: Path, kind: str, suffix: str) -> None:
     path = tmp_path / f"some.data.{kind.upper()}{suffix}"
@@ -36,7 +36,7 @@ def test_format_overrides_and_unknown_kinds_list_the_valid(tmp_path: Path) -> No
     path = tmp_path / "log.dat"
     path.write_bytes(b"1,2\n")
     assert Source(path, "csv").kind == "csv"
-    with pytest.raises(DataError, match=r"log\.dat.*--format, one of csv, tsv, jsonl, parquet, txt"):
+    with pytest.raises(DataError, match=r"log\.dat.*--format, one of csv, tsv, jsonl, parquet, txt, ts"):
         Source(path)
     with pytest.raises(DataError, match="no format 'cvs'; did you mean 'csv'"):
         Source(path, "cvs")

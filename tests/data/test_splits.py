@@ -8,8 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from elman.data.arrays import Arrays
+from elman.data.sequences import SequenceColumns, SequenceSet, read_sequences
 from elman.data.series import SeriesColumns, SeriesSet, read_series
-from elman.data.splits import refuse_overlap, split_rows, split_series, tail
+from elman.data.splits import refuse_overlap, shared_sequences, split_rows, split_series, tail
 from elman.errors import ConfigError, DataError
 
 
@@ -100,3 +102,13 @@ def test_rows_move_with_the_seed_and_need_two() -> None:
     assert first.tolist() != second.tolist()
     with pytest.raises(DataError, match="at least two sequences to hold some out, got 1"):
         split_rows(["a"], None, 0.1, np.random.default_rng(0))
+
+
+def test_shared_sequences_are_counted_by_content() -> None:
+    def read(x: list[object]) -> SequenceSet:
+        return read_sequences([Arrays(x)], SequenceColumns(), labels="optional")
+
+    assert shared_sequences(read(["a", "b", "a"]), read(["a", "c", "a"])) == 2
+    train = read([[0.0, np.nan], [1.0, 2.0]])
+    assert shared_sequences(train, read([[-0.0, -np.nan], [2.0, 1.0], [1.0]])) == 1
+    assert shared_sequences(train, read([[[1.0, 2.0]]])) == 0

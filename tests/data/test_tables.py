@@ -86,9 +86,51 @@ def test_blank_lines_of_a_single_column_are_missing_values(tmp_path: Path) -> No
     assert table.line(2) == 5
 
 
+def test_blank_lines_before_the_first_are_passed_over(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, "\n\na,b\n1,2\n\n3,4\n"))
+    assert table.names == ("a", "b")
+    assert table.strings("b") == ["2", "4"]
+    assert [table.line(row) for row in range(2)] == [4, 6]
+
+
 def test_tsv_and_compressed(tmp_path: Path) -> None:
     path = write(tmp_path, gzip.compress(b"a\tb\n1,5\t2\n"), "x.tsv.gz")
     assert read_table(path).strings("a") == ["1,5"]
+
+
+@pytest.mark.parametrize(
+    ("content", "cells"),
+    [
+        ('"a ""b"""\t1\nc\t0\n', ['a "b"', "c"]),
+        ('"a\tb"\t1\nc\t0\n', ["a\tb", "c"]),
+        ('"a\nb"\t1\nc\t0\n', ["a\nb", "c"]),
+        ('5" pipe\t1\nc\t0\n', ['5" pipe', "c"]),
+        ('he said "no" twice\t1\n"c"\t0\n', ['he said "no" twice', '"c"']),
+        ('"open\t0\nshut"\t1\n', ['"open', 'shut"']),
+        ('"open\t0\nc\t1\n', ['"open', "c"]),
+    ],
+)
+def test_quotes_in_tsv_enclose_cells_or_are_text(tmp_path: Path, content: str, cells: list[str]) -> None:
+    assert read_table(write(tmp_path, content, "x.tsv"), header=False).strings("1") == cells
+
+
+def test_ragged_tsv_with_quotes_names_the_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="line 2: expected 2 cells, as in the first line, got 1"):
+        read_table(write(tmp_path, '5" pipe\t1\nc\n', "x.tsv"))
+
+
+def test_long_cells(tmp_path: Path) -> None:
+    assert read_table(write(tmp_path, f"text,label\n{'a' * 200_000},1\n")).strings("text") == ["a" * 200_000]
+
+
+def test_optional_columns_and_lists(tmp_path: Path) -> None:
+    path = write(tmp_path, '{"a": 1, "tags": ["x", 2]}\n{"a": 2, "tags": "y"}\n{"a": 3}\n', "x.jsonl")
+    table = read_table(path, columns=["a"], optional=["tags", "b"], lists=["tags", "c"])
+    assert table.frame["tags"].to_list() == [["x", "2"], ["y"], None]
+    assert read_table(path, columns=["tags"], lists=["-1"]).frame.columns == ["tags"]
+    assert read_table(path, columns=["a"]).frame.columns == ["a"]
+    with pytest.raises(DataError, match="line 1: expected one value in column 'tags'"):
+        read_table(path, optional=["tags"])
 
 
 @pytest.mark.parametrize(
@@ -127,6 +169,7 @@ def test_malformed_files_name_the_line(tmp_path: Path, content: str | bytes, mes
         ("inf", r"line 3: column 'cnt' is infinite \(inf\)"),
         ("-Infinity", "is infinite"),
         ("1e999", "is infinite"),
+        ("1e101", r"line 3: column 'cnt' is too large \(1e101\); expected a number up to 1e\+100 in size"),
     ],
 )
 def test_bad_numbers_name_line_and_column(tmp_path: Path, cell: str, message: str) -> None:
@@ -230,7 +273,7 @@ def test_a_million_rows_in_seconds(tmp_path: Path) -> None:
 
 
 def test_floats_read_exactly(tmp_path: Path) -> None:
-    values = np.random.default_rng(1).normal(size=500) * 10.0 ** np.random.default_rng(2).integers(-300, 300, 500)
+    values = np.random.default_rng(1).normal(size=500) * 10.0 ** np.random.default_rng(2).integers(-300, 99, 500)
     path = write(tmp_path, "\n".join(json.dumps({"x": v}) for v in values.tolist()), "x.jsonl")
     np.testing.assert_array_equal(read_table(path).numbers("x"), values)
     path = write(tmp_path, "x\n" + "\n".join(map(repr, values.tolist())))

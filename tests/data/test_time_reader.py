@@ -178,3 +178,9 @@ def test_a_hundred_thousand_rows() -> None:
 def test_what_is_not_a_time() -> None:
     for cells in (["1013.2", "1012.11"], ["NW", "SE"], ["1.5", "2"], ["2011-01-01", "x"], ["", "NA"]):
         assert not looks_like_time(pl.Series(cells))
+
+
+def test_digits_of_other_scripts_are_refused() -> None:
+    for cells, line in ((["1", "٢"], 3), (["٢", "1"], 2), (["2024-01-01 10:00", "2024-01-01 ١٢:00"], 3)):
+        with pytest.raises(DataError, match=f"line {line}: expected"):
+            parse(cells)

@@ -19,6 +19,7 @@ class Batch:
         lengths: (B,) integers: real steps of each row in this window; 0 for a row with nothing left.
         fresh: (B,) bool: this row starts a new sequence; else its state goes on from the window before.
         context: name -> (B, ...): what is known before the first step.
+        rows: where these rows are in the `whole` batch, if they are the part of it that one of several processes works on.
     """
 
     inputs: Mapping[str, Tensor]
@@ -26,6 +27,23 @@ class Batch:
     lengths: Tensor
     fresh: Tensor
     context: Mapping[str, Tensor] = field(default_factory=dict)
+    rows: slice = field(default_factory=lambda: slice(None))
+    part_of: "Batch | None" = None
+
+    @property
+    def whole(self) -> "Batch":
+        """The batch that all processes share; what is decided for all rows alike must be read from there."""
+        return self.part_of or self
+
+    def part(self, rows: slice) -> "Batch":
+        """Some of the rows."""
+
+        def take(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor[rows] for name, tensor in tensors.items()}
+
+        return Batch(
+            take(self.inputs), take(self.targets), self.lengths[rows], self.fresh[rows], take(self.context), rows, self
+        )
 
     @property
     def steps(self) -> int:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 Scalar = TypeVar("Scalar", bound=np.generic)
 Lengths = NDArray[np.int64]
 
+MIXED = 0.25
+
 
 def pad(arrays: Sequence[NDArray[Scalar]], fill: Any = 0) -> tuple[NDArray[Scalar], Lengths]:
     """B arrays (T_i, ...) -> one (B, T, ...) with ``fill`` after each end, T the longest; and the lengths (B,).
@@ -27,14 +29,15 @@ def pad(arrays: Sequence[NDArray[Scalar]], fill: Any = 0) -> tuple[NDArray[Scala
 def bucketed(lengths: Sequence[int], batch_size: int, rng: np.random.Generator | None = None) -> list[Lengths]:
     """Index arrays of batches of similar length; every index is in one batch.
 
-    Batches are cut from the order of lengths, so all padding together is at most ``batch_size`` times the difference of
-    the longest and the shortest.
-
     Args:
         batch_size: sequences in a batch; the batch of the longest may be smaller.
-        rng: breaks ties and orders the batches, differently in every epoch; None: shortest first.
+        rng: mixes lengths within about a quarter of each other and orders the batches, differently in every epoch, so that
+            nothing that goes with the length goes with the batch. None: cut from the order of lengths, shortest first; all
+            padding together is then at most ``batch_size`` times the difference of the longest and the shortest.
     """
-    order = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
-    order = order[np.argsort(np.asarray(lengths)[order], kind="stable")]
+    keys = np.asarray(lengths, np.float64)
+    if rng is not None:
+        keys = keys * np.exp(rng.uniform(-MIXED, MIXED, len(keys)))
+    order = np.argsort(keys, kind="stable")
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     return batches if rng is None else [batches[number] for number in rng.permutation(len(batches))]

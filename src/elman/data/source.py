@@ -1,4 +1,4 @@
-"""Where raw data comes from: a file, a member of a zip file, standard input, or a data frame in memory."""
+"""Where raw data comes from: a file, a member of a zip file, standard input, or a data frame or arrays in memory."""
 
 import difflib
 import gzip
@@ -11,6 +11,10 @@ import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeAlias, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.data.arrays import Arrays
 from elman.errors import DataError
 from elman.registry import suggest
 
@@ -18,12 +22,16 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-    DataInput: TypeAlias = "str | Path | pl.DataFrame | pd.DataFrame | Source"
+    DataInput: TypeAlias = "str | Path | pl.DataFrame | pd.DataFrame | Arrays | Source"
 else:
     DataInput = Any
 
-KINDS = ("csv", "tsv", "jsonl", "parquet", "txt")
+KINDS = ("csv", "tsv", "jsonl", "parquet", "txt", "ts")
+LARGEST = 1e100
+"""Numbers beyond this size are no measurements, and sums of their squares are infinite."""
+
 FRAME = "frame"
+ARRAYS = "arrays"
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _FRAME_LIBRARIES = ("polars", "pandas")
@@ -33,13 +41,14 @@ class Source:
     """One thing to read, opened as often as needed; what comes out is decompressed bytes.
 
     Args:
-        data: a path, ``FILE.zip::MEMBER``, ``-`` for standard input, or a polars or pandas data frame.
+        data: a path, ``FILE.zip::MEMBER``, ``-`` for standard input, a polars or pandas data frame, or `Arrays`.
         format: one of `KINDS`; overrides the suffix. Standard input has no suffix, so it must be given there.
 
     Attributes:
-        name: what messages call it: the path as given, "standard input" or "data frame".
-        kind: one of `KINDS`, or "frame".
+        name: what messages call it: the path as given, "standard input", "data frame" or "arrays".
+        kind: one of `KINDS`, or "frame", or "arrays".
         frame: the data frame, or None.
+        arrays: the arrays, or None.
 
     Raises: DataError if the file is missing or a folder, or if its kind cannot be told.
     """
@@ -48,9 +57,13 @@ class Source:
         if isinstance(data, Source):
             raise TypeError("this is a Source already; use Source.of to accept both")
         self.frame: Any = None
+        self.arrays: Arrays | None = None
         self._path: Path | None = None
         self._member: str | None = None
         self._spool: IO[bytes] | None = None
+        if isinstance(data, Arrays):
+            self.name, self.kind, self.arrays = "arrays", ARRAYS, data
+            return
         if not isinstance(data, str | Path):
             self._take_frame(data)
             return
@@ -99,13 +112,15 @@ class Source:
         if library not in _FRAME_LIBRARIES or type(frame).__name__ != "DataFrame":
             raise DataError(
                 f"expected a path, '-' or a data frame of polars or pandas, got {type(frame).__module__}."
-                f"{type(frame).__qualname__}"
+                f"{type(frame).__qualname__}; wrap arrays as elman.data.arrays.Arrays(x, y)"
             )
         self.name, self.kind, self.frame = "data frame", FRAME, frame
 
     def _open_raw(self) -> io.BufferedReader:
         if self.frame is not None:
             raise TypeError("a data frame has no bytes; read it with elman.data.tables.read_table")
+        if self.arrays is not None:
+            raise TypeError("arrays have no bytes; read them with elman.data.arrays.read_arrays")
         if self._path is None:
             return Path(self._spooled_stdin()).open("rb")
         if self._member is not None:
@@ -194,6 +209,19 @@ def check_text(data: bytes, name: str) -> None:
             ) from error
     if (position := data.find(0)) >= 0:
         raise DataError(nul_byte(name, data.count(b"\n", 0, position) + 1, position))
+
+
+def too_large(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which numbers are infinite or beyond `LARGEST`; missing ones (NaN) are not."""
+    large: NDArray[np.bool_] = np.abs(values) > LARGEST
+    return large
+
+
+def size_fault(value: float) -> tuple[str, str]:
+    """What a number of those is, and what was expected, for messages."""
+    if not np.isfinite(value):
+        return "infinite", "a finite number"
+    return "too large", f"a number up to {LARGEST:g} in size"
 
 
 def not_utf8(name: str, line: int, byte: int, position: int) -> str:

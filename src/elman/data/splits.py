@@ -1,11 +1,13 @@
 """What is held out: the end of a series or stream, or some of many sequences."""
 
+import hashlib
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.sequences import Floats, SequenceSet
 from elman.data.series import Series, SeriesSet
 from elman.data.times import TimeArray, show_time
 from elman.errors import ConfigError, DataError
@@ -77,6 +79,22 @@ def _contains(ids: NDArray[np.int32], passage: NDArray[np.int32]) -> bool:
         wanted in np.ascontiguousarray(ids[begin : begin + AT_ONCE + len(passage)], np.int32).tobytes()
         for begin in range(0, len(ids), AT_ONCE)
     )
+
+
+def shared_sequences(train: SequenceSet, other: SequenceSet) -> int:
+    """How many sequences of ``other`` stand in ``train`` with the very same text or numbers, whatever their labels."""
+    known = set(_contents(train))
+    return sum(content in known for content in _contents(other))
+
+
+def _contents(data: SequenceSet) -> list[Hashable]:
+    """What tells sequences apart: the text, or a digest of shape and numbers."""
+    return list(data.texts) if data.texts is not None else [_digest(values) for values in data.values or ()]
+
+
+def _digest(values: Floats) -> Hashable:
+    plain = np.where(np.isnan(values), np.nan, values + 0.0)  # one form of NaN, one of zero
+    return values.shape, hashlib.blake2b(plain.tobytes(), digest_size=16).digest()
 
 
 def split_rows(

@@ -3,12 +3,13 @@
 Cells of text formats stay strings until a column is asked for as numbers, so that a message shows them as written.
 """
 
-import csv
 import io
 import json
 import math
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from elman.data.source import DataInput, Source, check_text
+from elman.data.source import DataInput, Source, check_text, size_fault, too_large
 from elman.errors import DataError
 from elman.registry import suggest
 
@@ -28,6 +29,7 @@ TABLE_KINDS = ("csv", "tsv", "jsonl", "parquet")
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _HEADER_SAMPLE = 50
 _BOM = b"\xef\xbb\xbf"
+_NUMBER = re.compile(r"[+-]?\d+")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+|[+-]?\d{1,3}(\.\d{3})+,\d+")
 _LOOKS_LIKE_TIME = re.compile(r"\d{1,4}[-/.:]\d{1,2}([-/.:]\d{1,4})?\b")
 
@@ -68,18 +70,17 @@ class Table:
         return self.frame[self.resolve(key)]
 
     def numbers(self, key: str) -> NDArray[np.float64]:
-        """The column as float64, NaN = missing. Raises DataError at the first cell that is neither, or is infinite."""
+        """The column as float64, NaN = missing. Raises DataError at the first cell that is neither, or is infinite or too large."""
         column = self.column(key)
         values, bad = parse_numbers(column)
         if bad.any():
             row = int(bad.argmax())
             raise DataError(f"{self.place(row)}: {_not_a_number(str(column[row]), column.name)}")
-        infinite = np.isinf(values)
-        if infinite.any():
-            row = int(infinite.argmax())
-            raise DataError(
-                f"{self.place(row)}: column {column.name!r} is infinite ({column[row]}); expected a finite number"
-            )
+        if (large := too_large(values)).any():
+            row = int(large.argmax())
+            fault, wanted = size_fault(values[row])
+            cell = str(column[row])[:40]
+            raise DataError(f"{self.place(row)}: column {column.name!r} is {fault} ({cell}); expected {wanted}")
         return values
 
     def strings(self, key: str) -> list[str]:
@@ -87,37 +88,72 @@ class Table:
         return text_of(self.column(key)).to_list()
 
 
-def read_table(data: DataInput, *, header: bool | None = None, columns: Sequence[str] | None = None) -> Table:
+def read_table(
+    data: DataInput,
+    *,
+    header: bool | None = None,
+    columns: Sequence[str] | None = None,
+    optional: Sequence[str] = (),
+    lists: Sequence[str] = (),
+) -> Table:
     """Read a table.
+
+    Quotes: CSV follows RFC 4180, and a quote in the middle of a cell is an error. TSV has no quoting by convention:
+    where every quote of the file belongs to a pair that encloses a cell, the pairs are taken off; otherwise all of
+    them are read as they stand.
 
     Args:
         data: a `Source`, or what one is made from.
         header: whether the first row of a CSV or TSV holds names; None recognises it. Without a header columns are
             called "1", "2", ...
         columns: names or numbers of the columns to keep; None keeps all.
+        optional: names of columns that are kept as well, if there are any such.
+        lists: columns of JSONL, if there are any such, in which a cell may be a list of values; if one is, the column
+            is a List of text.
 
     Raises: DataError with file and line for anything malformed, with a suggestion for an unknown column.
     """
     source = Source.of(data)
+    wanted = _Wanted(columns, optional, lists)
     if source.kind == "frame":
-        return _from_frame(source.frame, source.name, columns)
+        return _from_frame(source.frame, source.name, wanted)
     if source.kind == "parquet":
-        return _from_parquet(source, columns)
+        return _from_parquet(source, wanted)
     if source.kind == "jsonl":
-        return _from_jsonl(source, columns)
+        return _from_jsonl(source, wanted)
     if source.kind in _DELIMITERS:
-        return _from_delimited(source, _DELIMITERS[source.kind], header, columns)
+        return _from_delimited(source, _DELIMITERS[source.kind], header, wanted)
     raise DataError(
         f"{source.name}: expected a table, got {source.kind}; if it is one, say which with --format, one of "
         f"{', '.join(TABLE_KINDS)}"
     )
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """Which columns to keep; see `read_table`."""
+
+    columns: Sequence[str] | None
+    optional: Sequence[str]
+    lists: Sequence[str]
+
+    def among(self, names: Sequence[str], source_name: str) -> list[str]:
+        if self.columns is None:
+            return list(names)
+        resolved = [resolve_column(key, names, source_name) for key in self.columns]
+        return list(dict.fromkeys([*resolved, *(name for name in self.optional if name in names)]))
+
+    def may_list(self, name: str, names: Sequence[str], source_name: str) -> bool:
+        """Whether cells of a column may be lists. Keys that name no column are passed over, as in ``optional``."""
+        numbers = (key for key in self.lists if key not in names and _NUMBER.fullmatch(key))
+        return name in self.lists or any(resolve_column(key, names, source_name) == name for key in numbers)
+
+
 def resolve_column(key: str, names: Sequence[str], name: str) -> str:
     """The column that ``key`` means: a name, or a number from 1, or from -1 backwards. Raises DataError."""
     if key in names:
         return key
-    if not re.fullmatch(r"[+-]?\d+", key):
+    if not _NUMBER.fullmatch(key):
         raise DataError(f"{name} has no column {key!r}; {suggest(key, names)}")
     number = int(key)
     if number == 0 or abs(number) > len(names):
@@ -158,13 +194,14 @@ def _not_a_number(cell: str, column: str) -> str:
 # --- CSV and TSV ----------------------------------------------------------------------------------------------------
 
 
-def _from_delimited(source: Source, delimiter: str, header: bool | None, columns: Sequence[str] | None) -> Table:
+def _from_delimited(source: Source, delimiter: str, header: bool | None, wanted: _Wanted) -> Table:
     data = source.read().removeprefix(_BOM)
     check_text(data, source.name)
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    records = _records(data, delimiter, source.name)
-    sample = _sample(data, delimiter, records)
+    quoted = delimiter == "," or _is_quoted(data, delimiter, source.name)
+    records = _records(data, delimiter, source.name, quoted)
+    sample = _sample(data, delimiter, records, quoted)
     _refuse_other_delimiter(sample, delimiter, source.name)
     if header is None:
         header = _has_header(sample)
@@ -172,9 +209,9 @@ def _from_delimited(source: Source, delimiter: str, header: bool | None, columns
     lines = records.lines[records.real][int(header) :]
     if not len(lines):
         raise DataError(f"{source.name} has a header but no rows")
-    kept = _kept(columns, names, source.name)
+    kept = wanted.among(names, source.name)
     chosen = sorted(names.index(name) for name in kept)
-    frame = pl.read_csv(data, has_header=False, infer_schema=False, separator=delimiter, columns=chosen)
+    frame = _cells(data[int(records.starts[0]) :], delimiter, quoted, chosen)
     frame.columns = [names[index] for index in chosen]
     if frame.height != len(records.lines):
         raise AssertionError(f"{source.name}: {frame.height} rows read, {len(records.lines)} expected")
@@ -183,22 +220,55 @@ def _from_delimited(source: Source, delimiter: str, header: bool | None, columns
     return Table(source.name, tuple(names), frame[int(header) :].select(kept), lines)
 
 
+def _cells(data: bytes, delimiter: str, quoted: bool, columns: list[int] | None = None) -> pl.DataFrame:
+    return pl.read_csv(
+        data,
+        has_header=False,
+        infer_schema=False,
+        separator=delimiter,
+        quote_char='"' if quoted else None,
+        columns=columns,
+    )
+
+
+def _is_quoted(data: bytes, delimiter: str, name: str) -> bool:
+    """Whether the quotes of a TSV enclose cells, rather than being part of the text.
+
+    A pair that reaches over a line's end does not, if the lines are whole cells without it: it is two stray quotes.
+    """
+    if b'"' not in data:
+        return False
+    try:
+        quoted = _records(data, delimiter, name, True)
+    except DataError:
+        return False
+    try:
+        literal = _records(data, delimiter, name, False)
+    except DataError:
+        return True
+    return len(literal.lines) == len(quoted.lines)
+
+
 @dataclass(frozen=True)
 class _Records:
-    """Where the records of a delimited file are: the line each begins at, its end, and which are not blank."""
+    """Where the records of a delimited file are, from the first that is not blank on.
+
+    The line each begins at, its bytes, and which are not blank.
+    """
 
     lines: NDArray[np.int64]
+    starts: NDArray[np.int64]
     ends: NDArray[np.int64]
     real: NDArray[np.bool_]
 
 
-def _records(data: bytes, delimiter: str, name: str) -> _Records:
+def _records(data: bytes, delimiter: str, name: str, quoted: bool) -> _Records:
     """Find all records at once and check that each has as many cells as the first."""
     array = np.frombuffer(data, np.uint8)
     newlines = np.flatnonzero(array == ord("\n"))
     delimiters = np.flatnonzero(array == ord(delimiter))
     all_newlines = newlines
-    if b'"' in data:
+    if quoted and b'"' in data:
         quotes = _checked_quotes(array, delimiter, all_newlines, name)
         newlines, delimiters = _outside(newlines, quotes), _outside(delimiters, quotes)
     ends = newlines if data.endswith(b"\n") and len(newlines) else np.append(newlines, len(data))
@@ -217,12 +287,13 @@ def _records(data: bytes, delimiter: str, name: str) -> _Records:
         first = data[starts[real.argmax()] : ends[real.argmax()]]
         hint = f"; cells must be separated by {delimiter!r}, not by ';'" if width == 1 and b";" in first else ""
         raise DataError(
-            f"{name}, line {lines[record]}: expected {_cells(width)}, as in the first line, got {cells[record]}{hint}"
+            f"{name}, line {lines[record]}: expected {_counted(width)}, as in the first line, got {cells[record]}{hint}"
         )
-    return _Records(lines, ends, real)
+    begin = int(real.argmax())
+    return _Records(lines[begin:], starts[begin:], ends[begin:], real[begin:])
 
 
-def _cells(count: int) -> str:
+def _counted(count: int) -> str:
     return "1 cell" if count == 1 else f"{count} cells"
 
 
@@ -254,11 +325,11 @@ def _checked_quotes(
     return quotes
 
 
-def _sample(data: bytes, delimiter: str, records: _Records) -> list[list[str]]:
+def _sample(data: bytes, delimiter: str, records: _Records, quoted: bool) -> list[list[str]]:
     """The cells of the first records that are not blank, stripped."""
-    last = int(np.flatnonzero(records.real)[: _HEADER_SAMPLE + 1][-1])
-    text = io.StringIO(data[: int(records.ends[last])].decode(), newline="")
-    return [[cell.strip() for cell in row] for row in csv.reader(text, delimiter=delimiter) if row]
+    real = np.flatnonzero(records.ends > records.starts)[: _HEADER_SAMPLE + 1].tolist()
+    rows = _cells(data[int(records.starts[0]) : int(records.ends[real[-1]])], delimiter, quoted).rows()
+    return [[(cell or "").strip() for cell in rows[record]] for record in real]
 
 
 def _refuse_other_delimiter(sample: list[list[str]], delimiter: str, name: str) -> None:
@@ -315,16 +386,10 @@ def _refuse_duplicates(names: Sequence[str], source_name: str) -> None:
         seen.add(name)
 
 
-def _kept(columns: Sequence[str] | None, names: Sequence[str], source_name: str) -> list[str]:
-    if columns is None:
-        return list(names)
-    return list(dict.fromkeys(resolve_column(key, names, source_name) for key in columns))
-
-
 # --- JSONL ----------------------------------------------------------------------------------------------------------
 
 
-def _from_jsonl(source: Source, columns: Sequence[str] | None) -> Table:
+def _from_jsonl(source: Source, wanted: _Wanted) -> Table:
     data = source.read().removeprefix(_BOM)
     check_text(data, source.name)
     rows: list[dict[str, Any]] = []
@@ -337,9 +402,13 @@ def _from_jsonl(source: Source, columns: Sequence[str] | None) -> Table:
         raise DataError(f"{source.name} holds only blank lines")
     names = list(dict.fromkeys(key for row in rows for key in row))
     place = np.array(lines, np.int64)
-    kept = _kept(columns, names, source.name)
     frame = pl.DataFrame(
-        {name: _json_column([row.get(name) for row in rows], name, source.name, place) for name in kept}
+        {
+            name: _json_column(
+                [row.get(name) for row in rows], name, source.name, place, wanted.may_list(name, names, source.name)
+            )
+            for name in wanted.among(names, source.name)
+        }
     )
     return Table(source.name, tuple(names), frame, place)
 
@@ -354,8 +423,10 @@ def _json_object(text: bytes, name: str, line: int) -> dict[str, Any]:
     return value
 
 
-def _json_column(values: list[Any], column: str, name: str, lines: NDArray[np.int64]) -> pl.Series:
+def _json_column(values: list[Any], column: str, name: str, lines: NDArray[np.int64], may_list: bool) -> pl.Series:
     kinds = set(map(type, values)) - {type(None)}
+    if may_list and list in kinds and dict not in kinds:
+        return pl.Series(column, [_json_list(value) for value in values], pl.List(pl.String))
     if nested := kinds & {list, dict}:
         row = next(row for row, value in enumerate(values) if type(value) in nested)
         raise DataError(
@@ -370,29 +441,52 @@ def _json_column(values: list[Any], column: str, name: str, lines: NDArray[np.in
     return pl.Series(column, [None if value is None else str(value) for value in values], pl.String)
 
 
+def _json_list(value: Any) -> list[str] | None:
+    items = value if isinstance(value, list) else [value]
+    return None if value is None else [item if isinstance(item, str) else json.dumps(item) for item in items]
+
+
 # --- Parquet and frames ---------------------------------------------------------------------------------------------
 
 
-def _from_parquet(source: Source, columns: Sequence[str] | None) -> Table:
+def _from_parquet(source: Source, wanted: _Wanted) -> Table:
     data = source.read()
     try:
-        names = list(pl.read_parquet_schema(io.BytesIO(data)))
-        kept = _kept(columns, names, source.name)
-        frame = pl.read_parquet(io.BytesIO(data), columns=kept).select(kept)
-    except (pl.exceptions.PolarsError, OSError) as error:
+        with _stderr_closed():
+            names = list(pl.read_parquet_schema(io.BytesIO(data)))
+            kept = wanted.among(names, source.name)
+            frame = pl.read_parquet(io.BytesIO(data), columns=kept).select(kept)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{source.name} is not a readable Parquet file ({reason}); is it whole?") from error
     return _table(frame, names, source.name)
 
 
-def _from_frame(frame: Any, name: str, columns: Sequence[str] | None) -> Table:
+@contextmanager
+def _stderr_closed() -> Iterator[None]:
+    """Nothing reaches standard error: a thread of polars that panics writes there before the exception arrives here."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed already
+        yield
+        return
+    try:
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123  (a descriptor is wanted)
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _from_frame(frame: Any, name: str, wanted: _Wanted) -> Table:
     if isinstance(frame, pl.DataFrame):
-        return _table(frame.select(_kept(columns, frame.columns, name)), frame.columns, name)
+        return _table(frame.select(wanted.among(frame.columns, name)), frame.columns, name)
     if type(frame.index).__name__ != "RangeIndex":
         frame = frame.reset_index()
     names = [str(column) for column in frame.columns]
     _refuse_duplicates(names, name)
-    kept = _kept(columns, names, name)
+    kept = wanted.among(names, name)
     return _table(pl.DataFrame([_from_pandas(frame.iloc[:, names.index(key)], key) for key in kept]), names, name)
 
 
@@ -407,8 +501,19 @@ def _from_pandas(column: Any, name: str) -> pl.Series:
         values = column.to_numpy(dtype="float64", na_value=math.nan) if column.isna().any() else column.to_numpy()
         return pl.Series(name, values)
     missing = column.isna().to_numpy()
+    if any(isinstance(cell, list | tuple | set | np.ndarray) for cell in column):
+        return pl.Series(name, [_listed(cell) for cell in column], pl.List(pl.String))
     cells = [None if gone else str(cell) for cell, gone in zip(column.tolist(), missing, strict=True)]
     return pl.Series(name, cells, pl.String)
+
+
+def _listed(cell: Any) -> list[str] | None:
+    """A cell of a pandas column in which some are lists."""
+    if isinstance(cell, list | tuple | np.ndarray):
+        return [str(item) for item in cell]
+    if isinstance(cell, set):
+        return sorted(map(str, cell))
+    return None if cell is None or cell != cell else [str(cell)]
 
 
 def _table(frame: pl.DataFrame, names: Sequence[str], name: str) -> Table:

@@ -11,44 +11,46 @@ from elman.data.tables import text_of
 from elman.data.times import DAY_FIRST, MONTH_FIRST, Ints, Times, Where, days_in
 from elman.errors import ConfigError, DataError
 
+# Not \d, which is a digit of any script: only these are read as numbers.
 _CLOCK = (
-    r"(?P<hour>\d{1,2})(?::(?P<minute>\d{1,2})(?::(?P<second>\d{1,2})(?:[.,](?P<fraction>\d{1,9}))?)?)?"
-    r"\s*(?P<meridiem>[AaPp]\.?[Mm]\.?)?\s*(?P<zone>[Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?"
+    r"(?P<hour>[0-9]{1,2})(?::(?P<minute>[0-9]{1,2})(?::(?P<second>[0-9]{1,2})(?:[.,](?P<fraction>[0-9]{1,9}))?)?)?"
+    r"\s*(?P<meridiem>[AaPp]\.?[Mm]\.?)?\s*(?P<zone>[Zz]|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)?"
 )
 _THEN_CLOCK = rf"(?:[Tt ]\s*{_CLOCK})?"
-_YEAR = r"(?P<year>\d{4}|\d{2})"
+_YEAR = r"(?P<year>[0-9]{4}|[0-9]{2})"
 _MONTH_NAME = r"(?P<month_name>[A-Za-z]{3,9})\.?"
-_STEP = re.compile(r"[+-]?\d{1,18}(?:\.0*)?")
+_STEP = re.compile(r"[+-]?[0-9]{1,18}(?:\.0*)?")
 _COMPACT = (
-    r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)(?:T?(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)?(?P<zone>Z)?)?"
+    r"(?P<year>[0-9]{4})(?P<month>[0-9]{2})(?P<day>[0-9]{2})"
+    r"(?:T?(?P<hour>[0-9]{2})(?P<minute>[0-9]{2})(?P<second>[0-9]{2})?(?P<zone>Z)?)?"
 )
-_YEAR_MONTH = r"(?P<year>\d{4})[-/ ](?P<month>\d{1,2})"
+_YEAR_MONTH = r"(?P<year>[0-9]{4})[-/ ](?P<month>[0-9]{1,2})"
 _QUARTER_NAMES = ("quarter", "qtr", "q")
 _LAYOUTS = (
-    r"(?P<year>\d{4})[-/. ](?P<month>\d{1,2})[-/. ](?P<day>\d{1,2})" + _THEN_CLOCK,
+    r"(?P<year>[0-9]{4})[-/. ](?P<month>[0-9]{1,2})[-/. ](?P<day>[0-9]{1,2})" + _THEN_CLOCK,
     _COMPACT,
     _YEAR_MONTH,
-    r"(?P<year>\d{4})[- ]?[Mm](?P<month>\d{1,2})",
-    r"(?P<year>\d{4})[- ]?[Qq](?P<quarter>[1-4])",
-    rf"(?P<left>\d{{1,2}})[-/. ](?P<right>\d{{1,2}})[-/. ]{_YEAR}{_THEN_CLOCK}",
-    rf"(?P<day>\d{{1,2}})[-/. ]{_MONTH_NAME}[-/. ]\s*{_YEAR}{_THEN_CLOCK}",
-    rf"{_MONTH_NAME} (?P<day>\d{{1,2}})(?:st|nd|rd|th)?,? (?P<year>\d{{4}}){_THEN_CLOCK}",
-    rf"{_MONTH_NAME}[-/ ](?P<year>\d{{4}})",
+    r"(?P<year>[0-9]{4})[- ]?[Mm](?P<month>[0-9]{1,2})",
+    r"(?P<year>[0-9]{4})[- ]?[Qq](?P<quarter>[1-4])",
+    rf"(?P<left>[0-9]{{1,2}})[-/. ](?P<right>[0-9]{{1,2}})[-/. ]{_YEAR}{_THEN_CLOCK}",
+    rf"(?P<day>[0-9]{{1,2}})[-/. ]{_MONTH_NAME}[-/. ]\s*{_YEAR}{_THEN_CLOCK}",
+    rf"{_MONTH_NAME} (?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?,? (?P<year>[0-9]{{4}}){_THEN_CLOCK}",
+    rf"{_MONTH_NAME}[-/ ](?P<year>[0-9]{{4}})",
 )
 _DIRECTIVES = {
-    "d": r"(?P<day>\d{1,2})",
-    "m": r"(?P<month>\d{1,2})",
-    "Y": r"(?P<year>\d{4})",
-    "y": r"(?P<year>\d{2})",
+    "d": r"(?P<day>[0-9]{1,2})",
+    "m": r"(?P<month>[0-9]{1,2})",
+    "Y": r"(?P<year>[0-9]{4})",
+    "y": r"(?P<year>[0-9]{2})",
     "b": _MONTH_NAME,
     "B": _MONTH_NAME,
-    "H": r"(?P<hour>\d{1,2})",
-    "I": r"(?P<hour>\d{1,2})",
-    "M": r"(?P<minute>\d{1,2})",
-    "S": r"(?P<second>\d{1,2})",
-    "f": r"(?P<fraction>\d{1,6})",
+    "H": r"(?P<hour>[0-9]{1,2})",
+    "I": r"(?P<hour>[0-9]{1,2})",
+    "M": r"(?P<minute>[0-9]{1,2})",
+    "S": r"(?P<second>[0-9]{1,2})",
+    "f": r"(?P<fraction>[0-9]{1,6})",
     "p": r"(?P<meridiem>[AaPp][Mm])",
-    "z": r"(?P<zone>[Zz]|[+-]\d{2}:?\d{2})",
+    "z": r"(?P<zone>[Zz]|[+-][0-9]{2}:?[0-9]{2})",
     "a": r"[A-Za-z]+",
     "A": r"[A-Za-z]+",
     "%": "%",
@@ -121,7 +123,7 @@ def _joined(columns: Sequence[pl.Series], where: Where) -> pl.Series:
             raise DataError(f"{where(int(missing.arg_max() or 0))}: the time is missing in column {column.name!r}")
         texts.append(text)
     if len(texts) > 1:
-        texts = [text.str.replace(r"^(\d+)\.0+$", "$1") for text in texts]  # whole numbers, written as decimals
+        texts = [text.str.replace(r"^([0-9]+)\.0+$", "$1") for text in texts]  # whole numbers, written as decimals
     joined = texts[0]
     for column, text in zip(columns[1:], texts[1:], strict=True):
         joined = joined + ("Q" if column.name.lower() in _QUARTER_NAMES else " ") + text
@@ -130,7 +132,7 @@ def _joined(columns: Sequence[pl.Series], where: Where) -> pl.Series:
 
 def _refuse_quarters(text: pl.Series, where: Where) -> None:
     """Raise a DataError for years and numbers up to 4 only: are they quarters or months?"""
-    highest = text.str.extract(r"^\d{4}[/ ](\d{1,2})$").cast(pl.Int64).max()
+    highest = text.str.extract(r"^[0-9]{4}[/ ]([0-9]{1,2})$").cast(pl.Int64).max()
     if len(text) > 4 and isinstance(highest, int) and highest <= 4:
         raise DataError(
             f"{where(0)}: {text[0]!r} may be a year and month, or a year and quarter; no row has a number "
@@ -140,7 +142,7 @@ def _refuse_quarters(text: pl.Series, where: Where) -> None:
 
 def _all_compact(text: pl.Series) -> bool:
     """Whether every value is written 20110131 (or 20110131180000) and is a date between 1800 and 2199."""
-    dates = r"^(18|19|20|21)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(\d{4}|\d{6})?$"
+    dates = r"^(18|19|20|21)[0-9][0-9](0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])([0-9]{4}|[0-9]{6})?$"
     return bool(text.str.contains(dates).all())
 
 
@@ -149,7 +151,7 @@ def _steps(text: pl.Series, where: Where) -> Ints:
     if not matches.all():
         row = int((~matches).arg_max() or 0)
         raise DataError(f"{where(row)}: expected an integer step like {text[0]!r} in the first row, got {text[row]!r}")
-    steps: Ints = text.str.extract(r"^\+?(-?\d+)").cast(pl.Int64).to_numpy()
+    steps: Ints = text.str.extract(r"^\+?(-?[0-9]+)").cast(pl.Int64).to_numpy()
     return steps
 
 

@@ -4,12 +4,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from elman.errors import UsageError
+from elman.evaluation.classification_baselines import classification_baselines
 from elman.evaluation.forecast_baselines import forecast_baselines
 from elman.evaluation.language_baselines import language_baselines
+from elman.evaluation.regression_baselines import regression_baselines
 from elman.registry import suggest
 from elman.tasks.task import Baselines
 
-FAMILIES: dict[str, Callable[..., Sequence[Any]]] = {"forecast": forecast_baselines, "language": language_baselines}
+FAMILIES: dict[str, Callable[..., Sequence[Any]]] = {
+    "forecast": forecast_baselines,
+    "language": language_baselines,
+    "classification": classification_baselines,
+    "regression": regression_baselines,
+}
 
 
 def make_baselines(wanted: Baselines) -> Sequence[Any]:
