@@ -5,7 +5,7 @@ from elman.layers.bidirectional import Bidirectional
 from elman.layers.convert import from_torch, to_torch
 from elman.layers.layer import SequenceLayer
 from elman.layers.per_step import PerStep
-from elman.layers.pooling import Pooling
+from elman.layers.pooling import Pooling, at_end
 from elman.layers.recurrent import Recurrent
 from elman.layers.stack import Stack
 
@@ -17,6 +17,7 @@ __all__ = [
     "Recurrent",
     "SequenceLayer",
     "Stack",
+    "at_end",
     "backend",
     "from_torch",
     "to_torch",

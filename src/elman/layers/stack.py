@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from elman.errors import ConfigError
+from elman.layers.dropout import Dropout
 from elman.layers.layer import SequenceLayer
 from elman.layers.padding import check_lengths, zero_padding
 from elman.state import State
@@ -45,7 +46,7 @@ class Stack(SequenceLayer):
             for layer in layers
             if layer_norm != "none"
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.input_size = layers[0].input_size
         self.output_size = layers[-1].output_size
         self.causal = all(layer.causal for layer in layers)

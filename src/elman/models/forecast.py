@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elman.layers.dropout import Dropout
 from elman.layers.running import Running, RunningStatistics
 from elman.models.build import EncoderConfig, build_encoder
 from elman.models.model import Model, Tensors, register
@@ -38,7 +39,7 @@ class Member(nn.Module):
         super().__init__()
         self.horizon = horizon
         self.encoder = build_encoder(encoder, input_size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.context = nn.Linear(self.encoder.output_size, horizon * context_size)
         self.ahead = nn.Sequential(
             nn.Linear(known, 2 * context_size), nn.GELU(), nn.Linear(2 * context_size, context_size)

@@ -47,7 +47,9 @@ def load_model(folder: Path) -> Model:
     """The model in eval mode. Raises RunError if the run is unfinished or damaged."""
     settings, path = read_config(folder), folder / "model.safetensors"
     if not path.exists():
-        raise RunError(f"{path}: not found; expected a run folder whose training has finished")
+        raise RunError(
+            f"{path}: not found; expected a run folder whose training has finished: go on with `elman fit ... --resume`"
+        )
     try:
         model = build_model(settings["model"])
         load_weights(model, path)

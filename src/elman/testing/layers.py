@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from elman.cells import GRU, LSTM, Elman
 from elman.errors import UsageError
-from elman.layers import Bidirectional, PerStep, Recurrent, SequenceLayer, Stack
+from elman.layers import Bidirectional, PerStep, Pooling, Recurrent, SequenceLayer, Stack
 from elman.state import State, detach, leaves, map_leaves, select
 from elman.testing.compare import assert_equal, run, run_with_gradients
 from elman.testing.discover import concrete_classes
@@ -29,6 +29,10 @@ LAYERS: dict[str, Factory] = {
     "recurrent, backward": lambda: Recurrent(LSTM(3, 4), direction="backward"),
     "bidirectional": _bidirectional,
     "per step": lambda: PerStep(nn.Linear(3, 4)),
+    "pooling, last": lambda: Pooling("last", 3),
+    "pooling, mean": lambda: Pooling("mean", 3),
+    "pooling, max": lambda: Pooling("max", 3),
+    "pooling, attention": lambda: Pooling("attention", 3),
     "stack": lambda: Stack([Recurrent(LSTM(3, 4)), PerStep(nn.Linear(4, 4)), Recurrent(GRU(4, 2))], dropout=0.5),
     "stack, norm before": lambda: Stack(
         [Recurrent(Elman(3, 3)), Recurrent(GRU(3, 3))], residual=True, layer_norm="before"
