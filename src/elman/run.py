@@ -1,16 +1,20 @@
 """A run: a folder on disk and what can be done with it. The Python face of elman."""
 
+import functools
 import json
 import platform
+import shlex
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elman.data.arrays import ArrayLike, Arrays
 from elman.data.files import write_text
 from elman.data.source import DataInput, Source
 from elman.errors import ElmanError, RunError, UsageError
@@ -24,12 +28,20 @@ if TYPE_CHECKING:
     from elman.evaluation.evaluate import Evaluation
     from elman.models.model import Model
     from elman.streaming import StreamSession
+    from elman.training.callbacks import Callback
+    from elman.training.checkpoint import Checkpoints
     from elman.training.history import History
+    from elman.training.processes import Processes
 
-Data = DataInput | Sequence[DataInput]
+Data = DataInput | ArrayLike | Sequence[object]
 
 ENCODER_SETTINGS = ("hidden", "layers", "bidirectional", "residual", "layer_norm")
-TRAINING_SETTINGS = ("epochs", "budget", "seed")
+TRAINING_SETTINGS = ("epochs", "budget", "seed", "processes")
+FILES = {
+    "config.toml", "codec.json", "tail.safetensors", "environment.json", "metrics.jsonl", "model.safetensors", "checkpoints",
+    "report", "report.html", "tensorboard", "wandb",
+}  # fmt: skip
+"""What is in a run folder before it has finished."""
 MEASURED_IN_DRY_RUN = "worked out when training starts"
 
 
@@ -89,7 +101,9 @@ class Run:
         try:
             return Fitted(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            raise RunError(f"{path}: not found; expected a run whose training has finished") from None
+            raise RunError(
+                f"{path}: not found; expected a run whose training has finished: go on with `elman fit ... --resume`"
+            ) from None
         except (ValueError, TypeError) as error:
             raise RunError(f"{path}: damaged: {error}") from error
 
@@ -112,9 +126,14 @@ class Run:
         self.task.score_scaled(scaled)
         return evaluate(self.task, self.model, sources(data, format))
 
-    def predict(self, *data: Data, format: str | None = None) -> Predictions:
-        """Predictions for this data; ``.frame()`` gives them as a polars data frame."""
-        return self.task.predict(self.model, sources(data, format))
+    def predict(self, *data: Data, format: str | None = None, explain: bool = False) -> Predictions:
+        """Predictions for this data; ``.frame()`` gives them as a polars data frame.
+
+        Args:
+            explain: with the words or steps that decided each answer, see `elman.models.attribution`.
+        """
+        predict = self.task.predict_explained if explain else self.task.predict
+        return predict(self.model, sources(data, format))
 
     def stream(self) -> "StreamSession":
         """The model one step at a time: ``push(x, time, future) -> y``."""
@@ -133,18 +152,91 @@ class Run:
         codec = self.task.codec
         return generate(codec, stepper, prompt, length, temperature=temperature, top_k=top_k, seed=seed)
 
-    def report(self, evaluation: "Evaluation | None" = None) -> Path:
-        """Write ``report.html`` into the run folder, with the scores of an evaluation if there is one."""
-        from elman.report.page import write_report
+    def report(
+        self,
+        *data: Data,
+        evaluation: "Evaluation | None" = None,
+        out: str | Path | None = None,
+        format: str | None = None,
+    ) -> Path:
+        """Write one self-contained HTML page, into the run folder or to ``out``; its path.
 
-        fitted, settings = self.fitted, self.settings
-        lead = (
-            f"{settings.task} with {fitted.encoder}, {fitted.parameters:,} parameters, trained {fitted.seconds:.0f} s"
+        Args:
+            data: scored and shown, and remembered for later reports; without any, what was remembered is shown.
+            evaluation: of the same data, where there is one already.
+        """
+        from elman.report.files import keep, kept
+        from elman.report.page import Material, write_report
+        from elman.report.scorecard import Scorecard
+
+        if data:
+            from elman.evaluation.evaluate import evaluate
+
+            given, task = sources(data, format), self.task
+            evaluation = evaluation or evaluate(task, self.model, given)
+            names = [source.name for source in given]
+            card = Scorecard.of(evaluation, task.metrics(), task.selection, names)
+            keep(self.path, card, task.exhibits(self.model, task.test(given)))
+        scores, exhibits = kept(self.path)
+        material = Material(
+            run=self.path,
+            task=self.settings.task,
+            facts=self._facts(),
+            curve=self.curve(),
+            finished=self.finished,
+            card=scores,
+            exhibits=exhibits,
+            settings=self.settings.to_toml(),
+            environment=self._environment(),
+            commands=self._commands(scores.data if scores else ()),
         )
-        scores = evaluation.to_json() if evaluation else None
-        return write_report(
-            self.path, f"{self.path.name}: {settings.task}", lead, scores, self.curve(), settings.to_toml()
-        )
+        return write_report(material, Path(out) if out is not None else None)
+
+    def figures(self) -> dict[str, Path]:
+        """Plots as PNG files in the run folder, by title: the learning curve, and what data has shown before."""
+        from elman.report.files import FOLDER, kept, write_figure
+        from elman.report.sections import learning_curve
+
+        curve = self.curve()
+        exhibits = [*([learning_curve(curve)] if curve else []), *kept(self.path)[1]]
+        files = [(one.title, name) for one in exhibits for name in write_figure(self.path, one)]
+        return {title: self.path / FOLDER / name for title, name in files if name.endswith(".png")}
+
+    @property
+    def finished(self) -> bool:
+        """Whether training has come to its end."""
+        return (self.path / "result.json").is_file()
+
+    def _facts(self) -> dict[str, str]:
+        """The run in a few figures."""
+        from elman.report.words import duration
+
+        encoder = self.settings.encoder
+        facts = {"encoder": f"{encoder.name} {encoder.layers} × {encoder.hidden}"}
+        if self.finished:
+            facts["parameters"] = f"{self.fitted.parameters:,}"
+            facts["trained"] = duration(self.fitted.seconds)
+            facts["passes over the data"] = f"{self.fitted.epochs:,}"
+        elif curve := self.curve():
+            facts["updates so far"] = f"{curve[-1]['update']:,} of {self.settings.training.updates or 0:,}"
+        return facts
+
+    def _environment(self) -> dict[str, Any]:
+        """What `environment.json` says; nothing where there is none."""
+        path = self.path / "environment.json"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        except ValueError as error:
+            raise RunError(f"{path}: damaged: {error}") from error
+        return values if isinstance(values, dict) else {}
+
+    def _commands(self, scored: Sequence[str]) -> list[str]:
+        """Command lines that train this run again, and make its report."""
+        task, path, data = self.settings.task, self.path, " ".join(map(shlex.quote, scored)) or "NEWER-DATA"
+        return [
+            f"elman fit {task} DATA --config {shlex.quote(str(path / 'config.toml'))} --out NEW",
+            f"elman report {shlex.quote(str(path))} {data}",
+        ]
 
     def describe(self) -> dict[str, Any]:
         """What this run is: model, backends and why they were chosen, data, size."""
@@ -171,6 +263,8 @@ def fit(
     valid: Data | None = None,
     format: str | None = None,
     settings: Sections | None = None,
+    resume: bool = False,
+    track: str | Sequence[str] | None = None,
     console: "Console | None" = None,
     **options: Any,
 ) -> "Run":
@@ -178,72 +272,131 @@ def fit(
 
     Args:
         task: "forecast", "language", ...; `elman list tasks` has them all.
-        data: files, or polars or pandas data frames.
-        out: the run folder; must not exist yet, or be empty. Default: a new folder under ``runs/``.
+        data: files, or polars or pandas data frames; or arrays X and y, see `elman.data.arrays.Arrays`.
+        out: the run folder; must not exist yet, or be empty, or be one to resume. Default: a new folder under ``runs/``.
         encoder: any cell; `elman list cells`.
         dropout: of inputs, of outputs, and between layers.
         budget: "10m", or seconds; the best weights within it are kept.
         valid: data to select on, instead of a part of ``data`` that is held out.
         settings: further settings by section, ``{"training": {"learning_rate": 1e-3}}``; the arguments go before them.
-        options: hidden, layers, bidirectional, epochs, seed; everything else is an option of the task (target="load", horizon=24).
+        resume: go on from the last checkpoint in ``out``, to the result an uninterrupted run has; start if there is none; change
+            nothing if the run has finished.
+        track: "tensorboard", "wandb", or both: where training is followed, besides ``metrics.jsonl``.
+        options: hidden, layers, bidirectional, epochs, seed, processes; everything else is an option of the task (target="load",
+            horizon=24). A script that asks for several processes must call this under ``if __name__ == "__main__":``, since each
+            of them reads the script again.
 
     Raises:
         UsageError, DataError, ConfigError: something is wrong with what was asked or with the data; nothing is written.
         TrainingError: training failed on the way; the run keeps the last good weights.
     """
-    if out is not None:
-        check_new(Path(out))
+    if (done := finished_run(out, resume=resume)) is not None:
+        return done
+    from elman.training.tracking import trackers_of
+
+    trackers = trackers_of(track)
     said = gather(settings, encoder=encoder, dropout=dropout, budget=budget, options=options)
     job = prepare(task, data, valid=valid, format=format, said=said, console=console)
-    return job.train(new_folder(out, task, job.settings.encoder.name))
+    return job.train(new_folder(out, task, job.settings.encoder.name, resume=resume), resume=resume, track=trackers)
 
 
 class Job:
     """A training run that is ready: data read, settings complete, nothing written yet."""
 
-    def __init__(self, task: Task, settings: Settings, console: "Console", started: float) -> None:
-        self.task, self.settings, self.console, self.started = task, settings, console, started
+    def __init__(self, task: Task, settings: Settings, console: "Console | None", started: float) -> None:
+        self.task, self.settings, self._console, self.started = task, settings, console, started
 
-    def train(self, folder: Path) -> Run:
-        """Train and write the run. On a failure the last good weights are written before the error is raised."""
+    @property
+    def console(self) -> "Console":
+        from rich.console import Console
+
+        return self._console or Console(stderr=True)
+
+    def train(self, folder: Path, *, resume: bool = False, track: Sequence[str] = ()) -> Run:
+        """Train and write the run, or go on with it. On a failure the last good weights are written before the error is raised."""
+        from elman.training.checkpoint import fingerprint, read
+        from elman.training.processes import launch
+
+        data = fingerprint(self.task)
+        saved = read(folder) if resume else None
+        if saved:
+            saved.check(self._said(), data)
+        # settled before the processes begin: the first one may write before another looks
+        work = functools.partial(self._work, folder, data, saved is not None, track)
+        launch(self.settings.training.processes, work)
+        return Run(folder)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes: the console stays here, the first of them opens one of its own."""
+        return {**vars(self), "_console": None}
+
+    def _said(self) -> dict[str, Any]:
+        """The settings before training, by which a run is known again."""
+        return self.settings.model_dump(mode="json", include={"task", "options", "encoder", "training"})
+
+    def _work(self, folder: Path, data: str, resume: bool, track: Sequence[str], processes: "Processes") -> None:
+        """What each of the processes does that train together; the first one writes the run."""
         import torch
 
-        from elman.models.describe import describe_model
         from elman.models.load import save_model
         from elman.training.budget import make_plan
+        from elman.training.checkpoint import About, Checkpoints, read
         from elman.training.loop import fit as train
 
         config = self.settings.training
         torch.manual_seed(config.seed)
         model = self.task.build(self.settings.encoder, config.dropout)
-        plan = make_plan(model, self.task, config, self.started)
-        updated = config.model_copy(update={"updates": plan.updates})
-        settings = self.settings.model_copy(update={"model": model.config(), "training": updated})
+        saved = read(folder) if resume else None
+        plan = saved.about.plan if saved else make_plan(model, self.task, config, self.started, processes)
+        about = About(self._said(), data, plan, version(), torch.get_num_threads(), processes.count)
+        checkpoints = Checkpoints(folder, about, config.checkpoint_every, saved, processes)
+        if not processes.leads:
+            train(model, self.task, config, plan, checkpoints=checkpoints, processes=processes)
+            return
         create(folder)
         try:
-            settings.save(folder)
-            self.task.save(folder)
-            write_text(folder / "environment.json", json.dumps({**environment(), **describe_model(model)}, indent=1))
+            self._begin(folder, model, checkpoints)
+            callbacks = self._callbacks(folder, model, track)
             try:
-                history = train(model, self.task, config, plan, self._callbacks(folder))
-            finally:
-                save_model(model, folder)
+                history = train(model, self.task, config, plan, callbacks, checkpoints=checkpoints, processes=processes)
+            except BaseException:
+                with suppress(ElmanError):  # the reason why training ended is the one to tell
+                    save_model(model, folder)
+                raise
+            save_model(model, folder)
         except BaseException:
-            if not (
-                folder / "model.safetensors"
-            ).exists():  # a full disk: without a model it is no run, only half of one
-                shutil.rmtree(folder, ignore_errors=True)
+            if not (checkpoints.kept or (folder / "model.safetensors").exists()):
+                shutil.rmtree(folder, ignore_errors=True)  # without a model it is no run, only half of one
             raise
         self._summarise(folder, model, history)
-        return Run(folder)
+        checkpoints.clear()
+        Run(folder).report()
 
-    def _callbacks(self, folder: Path) -> list[Any]:
+    def _begin(self, folder: Path, model: "Model", checkpoints: "Checkpoints") -> None:
+        """Write what is known before the first update; the plan first, so that a run begun anew has the same."""
+        from elman.models.describe import describe_model
+
+        for part in (file for file in folder.rglob(".*.part") if is_part(file)):
+            part.unlink()  # its writer was killed
+        for note in checkpoints.begin():
+            self.tell(note)
+        training = self.settings.training.model_copy(update={"updates": checkpoints.plan.updates})
+        self.settings.model_copy(update={"model": model.config(), "training": training}).save(folder)
+        self.task.save(folder)
+        write_text(folder / "environment.json", json.dumps({**environment(), **describe_model(model)}, indent=1))
+
+    def tell(self, note: str) -> None:
+        self.console.print(note, highlight=False, markup=False, soft_wrap=True)
+
+    def _callbacks(self, folder: Path, model: "Model", track: Sequence[str]) -> "list[Callback]":
         from elman.training.callbacks import EarlyStopping, MetricsLog, ProgressBar
+        from elman.training.tracking import Tracked, make_trackers
 
         return [
             MetricsLog(folder / "metrics.jsonl"),
             ProgressBar(self.console, self.task.selection),
             EarlyStopping(self.settings.training.patience),
+            *make_trackers(track, Tracked(folder, self.settings, self.task, model, lambda: Run(folder).figures())),
         ]
 
     def _summarise(self, folder: Path, model: "Model", history: "History") -> None:
@@ -256,7 +409,7 @@ class Job:
             encoder=self.settings.encoder.name,
             parameters=count_parameters(model),
             epochs=history.epoch,
-            seconds=round(time.perf_counter() - self.started, 3),
+            seconds=round(time.perf_counter() - self.started + history.seconds_before, 3),
             best=best,
         )
         write_text(folder / "result.json", json.dumps(vars(fitted), indent=1))
@@ -272,18 +425,31 @@ def prepare(
     console: "Console | None",
 ) -> Job:
     """Read the data and complete the settings. Raises UsageError and its children; writes nothing."""
-    from rich.console import Console
-
     started = time.perf_counter()
-    console = console or Console(stderr=True)
     worker = make_task(task, said.get("options", {}))
     check(said)
+    notes = _as_torchrun_says(said)
     given = sources(data, format)
     seed = said.get("training", {}).get("seed", 1)
-    worker.prepare(given, sources([valid], format) if valid is not None else None, seed)
-    for note in worker.notes:
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
-    return Job(worker, resolve(task, worker, said, version()), console, started)
+    worker.prepare(
+        given, sources(valid if isinstance(valid, tuple) else [valid], format) if valid is not None else None, seed
+    )
+    job = Job(worker, resolve(task, worker, said, version()), console, started)
+    for note in (*notes, *worker.notes):
+        job.tell(note)
+    return job
+
+
+def _as_torchrun_says(said: Sections) -> list[str]:
+    """Under torchrun the number of processes is decided; what to tell whoever asked for another."""
+    from elman.training.processes import started_by_torchrun
+
+    given = started_by_torchrun()
+    if not given:
+        return []
+    asked = said.get("training", {}).get("processes", given)
+    put(said, "training", "processes", given)
+    return [] if asked == given else [f"torchrun has started {given} processes: `processes` is {given}, not {asked}"]
 
 
 def gather(
@@ -313,7 +479,12 @@ def gather(
 
 
 def sources(data: Sequence[Data], format: str | None = None) -> list[Source]:
-    """Flatten what was given into sources. Raises UsageError if there is nothing."""
+    """Flatten what was given into sources. Raises UsageError if there is nothing.
+
+    An array, or a list of arrays, is taken with the labels after it, as scikit-learn does: ``(X, y)`` or ``(X,)``.
+    """
+    if data and _is_array(data[0]) and len(data) <= 2:
+        return [Source(Arrays(*data))]  # type: ignore[arg-type]
     flat: list[Source] = []
     for one in data:
         if isinstance(one, list | tuple):
@@ -325,22 +496,66 @@ def sources(data: Sequence[Data], format: str | None = None) -> list[Source]:
     return flat
 
 
-def new_folder(out: str | Path | None, task: str, encoder: str) -> Path:
-    """Where a run goes: ``out``, which must be new or empty, or the next free ``runs/task-encoder-N``."""
+def _is_array(one: object) -> bool:
+    """Whether it is an array, or a list of them: data in memory that is no data frame."""
+    if isinstance(one, list | tuple):
+        return bool(one) and _is_array(one[0])
+    return hasattr(one, "__array__") and len(getattr(one, "shape", ())) > 0 and not hasattr(one, "columns")
+
+
+def new_folder(out: str | Path | None, task: str, encoder: str, *, resume: bool = False) -> Path:
+    """Where a run goes: ``out``, which `check_new` must accept, or the next free ``runs/task-encoder-N``."""
     if out is None:
         number = 1
         while Path(f"runs/{task}-{encoder}-{number}").exists():
             number += 1
         return Path(f"runs/{task}-{encoder}-{number}")
     folder = Path(out)
-    check_new(folder)
+    check_new(folder, resume=resume)
     return folder
 
 
-def check_new(folder: Path) -> None:
-    """Raises UsageError if something is there already."""
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+def finished_run(out: str | Path | None, *, resume: bool) -> Run | None:
+    """The run in ``out`` if it is to be resumed and has finished; else None, if a training may go there.
+
+    Raises: UsageError if none may. RunError if there is a checkpoint that cannot be used.
+    """
+    if out is None:
+        if resume:
+            raise UsageError("`--resume` needs `--out`: the folder of the run to go on with")
+        return None
+    if resume and (Path(out) / "result.json").is_file():
+        run = Run(out)
+        return run if run.fitted else None
+    check_new(Path(out), resume=resume)
+    if resume:
+        from elman.training.checkpoint import read
+
+        read(Path(out))
+    return None
+
+
+def check_new(folder: Path, *, resume: bool = False) -> None:
+    """Raises UsageError if something is there already that is not a training to go on with."""
+    if not folder.is_file() and not (folder.is_dir() and any(folder.iterdir())):
+        return
+    if not was_interrupted(folder):
         raise UsageError(f"{folder}: exists already; choose another `--out`, or remove it")
+    if not resume:
+        raise UsageError(f"{folder}: its training was interrupted; go on with `--resume`, or choose another `--out`")
+
+
+def was_interrupted(folder: Path) -> bool:
+    """Whether this is a run that was started and has not finished, and nothing else."""
+    if not folder.is_dir() or (folder / "result.json").exists():
+        return False
+    own = [file for file in folder.iterdir() if file.name in FILES or is_part(file)]
+    return (folder / "checkpoints").is_dir() or (bool(own) and len(own) == len(list(folder.iterdir())))
+
+
+def is_part(file: Path) -> bool:
+    """A file that was being written; see `elman.data.files.replacing`."""
+    return file.name.startswith(".") and file.suffix == ".part"
 
 
 def create(folder: Path) -> None:

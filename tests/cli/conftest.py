@@ -100,6 +100,16 @@ class Data:
     def word(self) -> Path:
         return self.folder / "word"
 
+    @property
+    def reviews_table(self) -> Path:
+        """40 texts with `stars`, 5 or 1."""
+        return self.folder / "reviews.tsv"
+
+    @property
+    def reviews(self) -> Path:
+        """A run on `reviews_table`."""
+        return self.folder / "reviews"
+
 
 def hours(first: int, count: int, missing: Sequence[int] = (), blank: Sequence[int] = ()) -> str:
     """CSV rows date,load,hour without a header; the value of an hour is the same in every file."""
@@ -138,11 +148,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     made.cities.write_text(city_rows(0, 200))
     made.cities_new.write_text(city_rows(200, 60))
     made.text.write_text(TEXT * 12)
+    made.reviews_table.write_text("text\tstars\n" + "so good\t5\nso bad\t1\n" * 20)
     for arguments in (
         ("forecast", made.old, *SERIES, "--out", made.load),
         ("forecast", made.cities, *CITIES, "--out", made.several),
         ("language", made.text, "--out", made.char),
         ("language", made.text, "--level", "word", "--out", made.word),
+        ("classify", made.reviews_table, "--text", "text", "--label", "stars", "--out", made.reviews),
     ):
         assert run([str(one) for one in ("fit", *arguments, *FAST)]) == 0
     return made

@@ -32,7 +32,10 @@ WRONG = {
     "horizon": ((*FORECAST[:-1], "0"), "'horizon': expected at least 1, got 0"),
     "long horizon": ((*FORECAST[:-1], "900"), "a horizon of 900 needs at least 1802"),
     "quantiles": ((*FORECAST, "--quantiles", "0.9,0.1"), "rising numbers between 0 and 1"),
-    "other task": ((*FORECAST, "--level", "char"), "task forecast has no setting 'level', language has"),
+    "other task": (
+        (*FORECAST, "--level", "char"),
+        "task forecast has no setting 'level', classify, language and regress have",
+    ),
     "other task 2": (("fit", "language", "book.txt", "--horizon", "6"), "no setting 'horizon', forecast has"),
     "level": (("fit", "language", "book.txt", "--level", "wrd"), "'char' or 'word', got 'wrd'"),
     "both ways": ((*FORECAST, "--bidirectional"), "bidirectional"),

@@ -1,6 +1,7 @@
 """The Python face does what the command line does."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,8 +89,7 @@ def test_errors_are_elmans(data: "Data", tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["result.json", "metrics.jsonl"])
 def test_a_damaged_summary(data: "Data", tmp_path: Path, name: str) -> None:
-    for file in data.load.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    (tmp_path / name).write_text("{")
+    shutil.copytree(data.load, tmp_path / "run")
+    (tmp_path / "run" / name).write_text("{")
     with pytest.raises(RunError, match=f"{name}: damaged"):
-        library.Run(tmp_path).report()
+        library.Run(tmp_path / "run").report()

@@ -16,14 +16,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from elman.cli import demo, describe, evaluate, fit, generate, predict, stream
+from elman.cli import demo, describe, evaluate, fit, generate, predict, report, stream
 from elman.cli import list as list_verb
 from elman.cli.main import run
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Data, Line
 
-VERBS = {module.NAME: module for module in (demo, fit, evaluate, predict, generate, stream, list_verb, describe)}
+VERBS = {
+    module.NAME: module for module in (demo, fit, evaluate, predict, generate, stream, report, list_verb, describe)
+}
 FAST = ("--hidden", "8", "--set", "training.updates=20", "--set", "training.validations=2")
 SERIES = ("--time", "date", "--target", "load", "--horizon", "6")
 
@@ -33,11 +35,11 @@ def examples(verb: str) -> list[str]:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_help_ends_with_two_examples(elman: "Line", verb: str) -> None:
+def test_help_ends_with_examples(elman: "Line", verb: str) -> None:
     done = elman(verb, "--help")
     assert (done.code, done.err) == (0, "")
     shown = " ".join(done.out.split())
-    assert len(examples(verb)) == 2
+    assert len(examples(verb)) >= 2
     assert shown.endswith(" ".join(["Examples", *examples(verb)]))
     assert max(map(len, done.out.splitlines())) <= 80
 
@@ -47,7 +49,7 @@ def test_the_examples_of_the_help_work(elman: "Line", data: "Data", tmp_path: Pa
     fed, _, line = example.rpartition("| ")
     line, _, file = line.partition(" < ")
     arguments = shlex.split(line)[1:]
-    for name, source in {"runs/load": data.load, "runs/book": data.char}.items():
+    for name, source in {"runs/load": data.load, "runs/book": data.char, "runs/reviews": data.reviews}.items():
         if arguments[0] != "fit":
             shutil.copytree(source, tmp_path / name)
     rows = data.new.read_bytes()
@@ -55,6 +57,10 @@ def test_the_examples_of_the_help_work(elman: "Line", data: "Data", tmp_path: Pa
         (tmp_path / name).write_bytes(data.old.read_bytes() if name == "demand.csv" else rows)
     for name in ("book.txt", "other-book.txt", "sentences.txt"):
         (tmp_path / name).write_bytes(data.text.read_bytes())
+    for name in ("reviews.tsv", "new.tsv"):
+        (tmp_path / name).write_bytes(data.reviews_table.read_bytes())
+    cycles = "".join(f"{i},{t},{t / 2},{20 + i}\n" for i in range(24) for t in range(4))
+    (tmp_path / "engines.csv").write_text("engine,cycle,heat,life\n" + cycles)
     first = b'{"x": {"load": 31.5}, "time": "2024-02-01"}\n'
     (tmp_path / "new-rows.jsonl").write_bytes(first)
     if arguments[0] == "fit":
@@ -66,7 +72,7 @@ def test_the_examples_of_the_help_work(elman: "Line", data: "Data", tmp_path: Pa
 
 def test_version_and_list(elman: "Line") -> None:
     assert elman("--version").out.startswith("elman 0.")
-    assert elman("list").out.startswith("tasks\n  forecast")
+    assert elman("list").out.startswith("tasks\n  classify")
     shown = json.loads(elman("list", "--json").out)
     assert {"forecast", "language"} <= set(shown["tasks"])
     assert {"elman", "gru", "lstm"} <= set(shown["encoders"])

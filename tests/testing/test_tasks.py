@@ -24,8 +24,9 @@ from elman.models.stepper import TorchStepper
 from elman.state import NumpyState, State
 from elman.stepper import Arrays
 from elman.streaming import StreamSession
+from elman.tasks.classify import Classify
 from elman.tasks.language import Language
-from elman.tasks.task import Scores, TaskOptions
+from elman.tasks.task import Scores, Task, TaskOptions
 from elman.testing import check_task
 from elman.testing.tasks import EXAMPLES, Case, check_stream, make_case, uncovered_tasks
 
@@ -60,7 +61,7 @@ class DropsTheState(TorchStepper):
         return output, self.begin({}, len(output))
 
 
-@pytest.fixture(scope="module", params=["forecast", "language"])
+@pytest.fixture(scope="module", params=["forecast", "language", "classify"])
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     return make_case(request.param, "gru", tmp_path_factory.mktemp(request.param))
 
@@ -174,11 +175,24 @@ class Idle(Language):
         return _IdleWeight(**_arguments(super().build(encoder, dropout)))
 
 
+class TooMany(Classify):
+    def batches(self, split: str, rows: int, window: int, seed: int) -> Iterator[Batch]:
+        return super().batches(split, 2 * rows, window, seed)
+
+
+class ShiftedLabels(Classify):
+    """The labels of the sequences in another order after it was restored."""
+
+    def restore(self, folder: Path) -> None:
+        super().restore(folder)
+        self.codec.outputs = tuple(reversed(self.codec.outputs))
+
+
 def _arguments(model: Model) -> dict[str, Any]:
     return {name: value for name, value in model.config().items() if name != "kind"}
 
 
-FAULTS: dict[type[Language], str] = {
+FAULTS: dict[type[Task], str] = {
     AveragedLoss: "the counts of two halves|against the whole",
     CountsPadding: "targets count in small windows",
     OldMetrics: "new metrics remember what others have seen",
@@ -189,11 +203,13 @@ FAULTS: dict[type[Language], str] = {
     ShiftedReplay: "the stream differs from the whole sequence|in chunks the answer is",
     Forgets: "the loss is .* in small windows",
     Idle: "`idle` does not learn",
+    TooMany: "a batch has . rows, not 1 to 3",
+    ShiftedLabels: "the restored codec is another",
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_a_task_with_a_fault_is_caught(fault: type[Language]) -> None:
+def test_a_task_with_a_fault_is_caught(fault: type[Task]) -> None:
     with pytest.raises(AssertionError, match=FAULTS[fault]):
         check_task(fault, cells=["elman"])
 

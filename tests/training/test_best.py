@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from elman.training.best import Best
+from elman.training.best import Average, Best
 
 
 def model(value: float = 0.0) -> nn.Linear:
@@ -23,33 +23,33 @@ def put(into: nn.Linear, value: float) -> None:
 @pytest.mark.parametrize("repeats", [1, 60])
 def test_the_average_is_the_weighted_sum_of_all_weights(repeats: int) -> None:
     ours, values = model(5.0), [1.0, -2.0, 4.0, 0.5, 3.0] * repeats
-    best = Best(ours, averaging=0.9)
+    average = Average(ours, 0.9)
     decays = [min(0.9, (1 + n) / (10 + n)) for n in range(1, len(values) + 1)]
     for value in values:
         put(ours, value)
-        best.average()
+        average.take_in()
     shares = [(1 - d) * math.prod(decays[n + 1 :]) for n, d in enumerate(decays)]
     expected = 5.0 * math.prod(decays) + sum(share * value for share, value in zip(shares, values, strict=True))
-    with best.averaged():
+    with average.applied():
         assert ours.weight.item() == pytest.approx(expected, rel=1e-12)
     assert ours.weight.item() == values[-1]
 
 
 def test_the_first_weights_are_soon_forgotten() -> None:
     ours = model(1000.0)
-    best = Best(ours, averaging=0.999)
+    average = Average(ours, 0.999)
     for _ in range(20):
         put(ours, 1.0)
-        best.average()
-    with best.averaged():
+        average.take_in()
+    with average.applied():
         assert ours.weight.item() == pytest.approx(1.0, abs=0.01)
 
 
 def test_own_weights_come_back_after_a_failure() -> None:
     ours = model(5.0)
-    best = Best(ours, averaging=0.9)
+    average = Average(ours, 0.9)
     put(ours, 1.0)
-    with pytest.raises(KeyError), best.averaged():
+    with pytest.raises(KeyError), average.applied():
         raise KeyError
     assert ours.weight.item() == 1.0
 
@@ -83,20 +83,20 @@ def test_without_a_finite_loss_the_first_weights_stay() -> None:
 
 def test_what_is_averaged_is_what_is_kept() -> None:
     ours = model(0.0)
-    best = Best(ours, averaging=0.5)
+    best, average = Best(ours), Average(ours, 0.5)
     put(ours, 1.0)
-    best.average()
-    with best.averaged():
-        average = ours.weight.item()
+    average.take_in()
+    with average.applied():
+        mean = ours.weight.item()
         assert best.keep(1.0)
     best.restore()
-    assert ours.weight.item() == average != 1.0
+    assert ours.weight.item() == mean != 1.0
 
 
 def test_counters_are_copied_and_not_averaged() -> None:
     norm = nn.BatchNorm1d(2)
-    best = Best(norm, averaging=0.9)
+    average = Average(norm, 0.9)
     norm(torch.randn(4, 2))
-    best.average()
-    with best.averaged():
+    average.take_in()
+    with average.applied():
         assert norm.num_batches_tracked.item() == 1  # type: ignore[union-attr]

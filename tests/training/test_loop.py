@@ -17,7 +17,8 @@ from elman.tasks.task import Facts, Scores
 from elman.training.callbacks import Callback
 from elman.training.config import TrainingConfig
 from elman.training.history import History
-from elman.training.loop import carry, clip_gradients, endless, fit, make_optimiser, validate
+from elman.training.loop import fit, validate
+from elman.training.phase import carry, clip_gradients, endless, make_optimiser
 from elman.training.plan import Plan
 
 ROWS, WINDOW, WINDOWS = 3, 4, 5
@@ -77,6 +78,9 @@ class Streams:
         real = torch.arange(features.shape[1]) < batch.lengths[:, None]
         errors = (model.head(features) - batch.targets["y"]) ** 2
         return errors[real].sum(), real.sum()
+
+    def calibrate(self, model: Model) -> None:
+        """Nothing to fit."""
 
     def measure(self, scores: Scores, model: Model, features: Tensor, batch: Batch) -> None:
         scores["error"].update(((model.head(features) - batch.targets["y"]) ** 2).flatten())
@@ -175,8 +179,17 @@ def test_epochs_begin_anew() -> None:
     task = Streams(stream())
     numbered = endless(task, "train", CONFIG)  # type: ignore[arg-type]
     epochs = [next(numbered) for _ in range(2 * WINDOWS + 1)]
-    assert [epoch for epoch, _ in epochs] == [1] * WINDOWS + [2] * WINDOWS + [3]
-    assert all(bool(batch.fresh.all()) == (number % WINDOWS == 0) for number, (_, batch) in enumerate(epochs))
+    assert [epoch for epoch, _, _ in epochs] == [1] * WINDOWS + [2] * WINDOWS + [3]
+    assert [read for _, read, _ in epochs] == [*range(1, WINDOWS + 1)] * 2 + [1]
+    assert all(bool(batch.fresh.all()) == (number % WINDOWS == 0) for number, (_, _, batch) in enumerate(epochs))
+
+
+@pytest.mark.parametrize(("epoch", "read"), [(1, 0), (1, 3), (2, WINDOWS - 1), (2, WINDOWS)])
+def test_what_was_read_is_passed_over(epoch: int, read: int) -> None:
+    task = Streams(stream())
+    whole, rest = endless(task, "train", CONFIG), endless(task, "train", CONFIG, epoch, read)  # type: ignore[arg-type]
+    expected = [next(whole) for _ in range(3 * WINDOWS)][(epoch - 1) * WINDOWS + read :]
+    assert [next(rest) for _ in expected] == expected
 
 
 def test_a_window_that_only_warms_up_moves_the_state_and_no_weight() -> None:

@@ -16,7 +16,9 @@ DataFiles = Annotated[
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="A folder that [b]elman fit[/b] wrote.", show_default=False)
 ]
-Format = Annotated[str | None, typer.Option("--format", help="csv, tsv, jsonl, parquet or txt, instead of the suffix.")]
+Format = Annotated[
+    str | None, typer.Option("--format", help="csv, tsv, jsonl, parquet, txt or ts, instead of the suffix.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 

@@ -57,7 +57,7 @@ def command(
         f"{proof.p50:.0f} microseconds a step (99 % under {proof.p99:.0f})\n",
         highlight=False,
     )
-    report = run.report(evaluation)
+    report = run.report(new, evaluation=evaluation)
     say.print(f"[b]4. Report[/b]: {report}\n\n[b]Next[/b], with a file of your own:", highlight=False)
     say.print(
         "  elman fit forecast FILE.csv --time COLUMN --target COLUMN --horizon 24 --budget 5m --out runs/mine\n"

@@ -1,18 +1,25 @@
 """`elman fit`: train."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from elman.cli.common import AsJson, DataFiles, Format, errors, number, print_json
+
+if TYPE_CHECKING:
+    from elman.run import Run
 
 NAME = "fit"
 EXAMPLES = """[b]Examples[/b]
 
 elman fit forecast demand.csv --time date --target load --horizon 24 --out runs/load
 
-elman fit language book.txt --level char --budget 10m --out runs/book"""
+elman fit language book.txt --level char --budget 10m --out runs/book
+
+elman fit classify reviews.tsv --text text --label stars --out runs/reviews
+
+elman fit regress engines.csv --id engine --time cycle --label life --out runs/engines"""
 
 
 def _list(text: str | None) -> list[str] | None:
@@ -23,7 +30,9 @@ def _list(text: str | None) -> list[str] | None:
 def command(
     task: Annotated[
         str,
-        typer.Argument(metavar="TASK", help="forecast or language; see [b]elman list tasks[/b].", show_default=False),
+        typer.Argument(
+            metavar="TASK", help="Such as forecast or classify; see [b]elman list tasks[/b].", show_default=False
+        ),
     ],
     data: DataFiles,
     out: Annotated[
@@ -33,7 +42,8 @@ def command(
     hidden: Annotated[int | None, typer.Option(help="Units of each layer.")] = None,
     layers: Annotated[int | None, typer.Option(help="Layers.")] = None,
     bidirectional: Annotated[
-        bool | None, typer.Option("--bidirectional", help="Read both ways, where the task allows it.")
+        bool | None,
+        typer.Option("--bidirectional/--no-bidirectional", help="Read both ways, or only forward, as a stream must."),
     ] = None,
     dropout: Annotated[
         float | None, typer.Option(help="Probability of zeroing a value, of inputs, between layers, of outputs.")
@@ -50,6 +60,15 @@ def command(
     config: Annotated[
         Path | None, typer.Option(help="A TOML file of settings, such as another run's config.toml.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out; start if there is none.")
+    ] = False,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes that train together, each on some rows of every batch.")
+    ] = None,
+    track: Annotated[
+        str | None, typer.Option(help="Follow training in tensorboard, wandb or both, comma-separated.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read the data, show the settings as TOML, train nothing.")
     ] = False,
@@ -59,38 +78,61 @@ def command(
     ] = None,
     json: AsJson = False,
     time: Annotated[
-        str | None, typer.Option(metavar="COL[,COL]", help="forecast: time stamp, joined from several columns.")
+        str | None, typer.Option(metavar="COL[,COL]", help="Time stamp, joined from several columns.")
     ] = None,
-    time_format: Annotated[
-        str | None, typer.Option(help="forecast: like %d/%m/%y %H, or dayfirst or monthfirst.")
-    ] = None,
+    time_format: Annotated[str | None, typer.Option(help="Like %d/%m/%y %H, or dayfirst or monthfirst.")] = None,
     target: Annotated[str | None, typer.Option(metavar="COL[,COL]", help="forecast: what to forecast.")] = None,
     horizon: Annotated[int | None, typer.Option(help="forecast: steps ahead.")] = None,
     context: Annotated[int | None, typer.Option(help="forecast: steps that only warm up the state.")] = None,
-    id: Annotated[str | None, typer.Option(metavar="COL", help="forecast: which series a row belongs to.")] = None,
+    id: Annotated[str | None, typer.Option(metavar="COL", help="Which series or sequence a row belongs to.")] = None,
     past: Annotated[str | None, typer.Option(metavar="COLS", help="forecast: covariates known up to now.")] = None,
     future: Annotated[str | None, typer.Option(metavar="COLS", help="forecast: covariates known ahead.")] = None,
     static: Annotated[
         str | None, typer.Option(metavar="COLS", help="forecast: covariates constant in a series.")
     ] = None,
     quantiles: Annotated[str | None, typer.Option(help="forecast: comma-separated. Default: 0.1,0.5,0.9.")] = None,
-    level: Annotated[str | None, typer.Option(help="language: char or word.")] = None,
-    min_count: Annotated[int | None, typer.Option(help="language: rarer symbols become <unk>.")] = None,
+    level: Annotated[str | None, typer.Option(help="language, classify, regress: char or word.")] = None,
+    min_count: Annotated[int | None, typer.Option(help="Of texts: rarer symbols become <unk>.")] = None,
+    text: Annotated[str | None, typer.Option(metavar="COL", help="classify, regress: the column of text.")] = None,
+    label: Annotated[str | None, typer.Option(metavar="COL[,COL]", help="classify, regress: what is learned.")] = None,
+    features: Annotated[
+        str | None, typer.Option(metavar="COLS", help="classify, regress: columns to read. Default: all others.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="COL", help="classify, regress: rows of a group are held out together.")
+    ] = None,
+    multi: Annotated[
+        bool | None, typer.Option("--multi", help="classify: several labels at once, as a|b or columns of 0 and 1.")
+    ] = None,
+    pooling: Annotated[
+        str | None, typer.Option(help="classify, regress: last, mean, max or attention, over the steps.")
+    ] = None,
+    score: Annotated[
+        str | None, typer.Option(help="classify, regress: last or all rows, where labels vary within an --id.")
+    ] = None,
+    class_weights: Annotated[
+        str | None, typer.Option(help="classify: balanced makes rare labels count as much as frequent ones.")
+    ] = None,
 ) -> None:
     """Train a model on DATA and keep it in a run folder."""
     from elman.errors import ElmanError
-    from elman.run import check_new, gather, new_folder, prepare
+    from elman.run import finished_run, gather, new_folder, prepare
     from elman.training.settings import Sections, load_config, parse_set, put
+    from elman.training.tracking import trackers_of
 
     options: dict[str, Any] = {
         "hidden": hidden, "layers": layers, "bidirectional": bidirectional, "epochs": epochs, "seed": seed,
+        "processes": processes,
         "header": None if no_header is None else False,
         "time": _list(time), "time_format": time_format, "target": _list(target), "horizon": horizon, "context": context,
         "id": id, "past": _list(past), "future": _list(future), "static": _list(static), "quantiles": _list(quantiles),
-        "level": level, "min_count": min_count,
+        "level": level, "min_count": min_count, "text": text, "label": _list(label), "features": _list(features),
+        "group": group, "multi": multi, "pooling": pooling, "score": score, "class_weights": class_weights,
     }  # fmt: skip
-    if out is not None:
-        check_new(out)
+    if (done := finished_run(out, resume=resume)) is not None:
+        _show(done, json)
+        return
+    trackers = trackers_of(track)
     settings: Sections = load_config(config, task) if config else {}
     for text in set_ or []:
         put(settings, *parse_set(text))
@@ -102,18 +144,20 @@ def command(
         else:
             typer.echo(job.settings.to_toml(), nl=False)
         return
-    folder = new_folder(out, task, job.settings.encoder.name)
+    folder = new_folder(out, task, job.settings.encoder.name, resume=resume)
     try:
-        run = job.train(folder)
+        _show(job.train(folder, resume=resume, track=trackers), json)
     except KeyboardInterrupt:
-        kept = (
-            f"{folder} keeps the best weights so far" if (folder / "model.safetensors").exists() else "nothing is kept"
-        )
-        raise ElmanError(f"interrupted; {kept}") from None
+        kept = "keeps what was learned so far; go on with `--resume`" if folder.exists() else "is not kept"
+        raise ElmanError(f"interrupted; {folder} {kept}") from None
+
+
+def _show(run: "Run", json: bool) -> None:
+    """What `fit` says at the end."""
     if json:
         print_json(vars(run.fitted))
         return
     best = ", ".join(f"{name} {number(value)}" for name, value in run.fitted.best.items())
     typer.echo(f"{run.path}: {run.fitted.encoder}, {run.fitted.parameters:,} parameters, {run.fitted.seconds:.0f} s")
     typer.echo(f"best on the validation part: {best}")
-    typer.echo(f"next: elman evaluate {run.path} DATA   elman describe {run.path}")
+    typer.echo(f"next: elman report {run.path} DATA   elman evaluate {run.path} DATA   elman describe {run.path}")

@@ -21,7 +21,7 @@ def command(
     run: RunFolder,
     prompt: Annotated[str, typer.Option(help="The text to go on from.")] = "",
     length: Annotated[int, typer.Option(help="Symbols.", min=1)] = 200,
-    temperature: Annotated[float, typer.Option(help="Below 1 is bolder; 0 always takes the likeliest.", min=0)] = 1.0,
+    temperature: Annotated[float, typer.Option(help="Below 1 is safer; 0 always takes the likeliest.", min=0)] = 1.0,
     top_k: Annotated[int, typer.Option(help="Draw among that many of the likeliest only; 0: all.", min=0)] = 0,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same text.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write here instead of to stdout.")] = None,

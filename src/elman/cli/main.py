@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import sys
 import traceback
 from typing import Annotated
@@ -9,9 +10,11 @@ from typing import Annotated
 import typer
 
 from elman.cli import demo as demo_verb
-from elman.cli import describe, evaluate, fit, generate, predict, stream
+from elman.cli import describe, evaluate, fit, generate, predict, report, stream
 from elman.cli import list as list_verb
 from elman.errors import ElmanError
+
+SETTING = re.compile(r"--(options|encoder|training)\.\w[\w.]*=")
 
 app = typer.Typer(
     name="elman",
@@ -29,7 +32,7 @@ def flowing(documentation: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
-for verb in (demo_verb, fit, evaluate, predict, generate, stream, list_verb, describe):
+for verb in (demo_verb, fit, evaluate, predict, generate, stream, report, list_verb, describe):
     app.command(verb.NAME, help=flowing(verb.command.__doc__ or ""), epilog=verb.EXAMPLES)(verb.command)
 
 
@@ -49,15 +52,24 @@ def options(
     """What goes before the verb; `main` reads ``--debug`` itself."""
 
 
+def with_settings(arguments: list[str]) -> list[str]:
+    """``--training.learning_rate=0.01``, as sweeps of Weights & Biases write it, is ``--set training.learning_rate=0.01``."""
+    return [
+        part for argument in arguments for part in (["--set", argument[2:]] if SETTING.match(argument) else [argument])
+    ]
+
+
 def main() -> None:
     """Exit 0: done. 1: the work failed. 2: wrong use or bad input. One message on stderr, no traceback."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  (of torchrun's processes the first one speaks)
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line; its exit code."""
     try:
-        app(arguments, prog_name="elman")
+        app(with_settings(arguments), prog_name="elman")
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 0
     except BrokenPipeError:

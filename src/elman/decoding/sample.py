@@ -11,7 +11,7 @@ class Sampler:
     """Picks a symbol from logits.
 
     Args:
-        temperature: divides the logits; below 1 is bolder, 0 always takes the likeliest (greedy).
+        temperature: divides the logits; below 1 is safer, 0 always takes the likeliest (greedy).
         top_k: draw among that many of the likeliest symbols only; 0 means all.
         seed: the same seed draws the same symbols; None draws anew each time.
         banned: ids that are never drawn, such as the unknown symbol.

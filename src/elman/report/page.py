@@ -1,141 +1,140 @@
-"""`report.html`: one self-contained page of a run: scores, the learning curve, settings. No network, no script."""
+"""`report.html`: one self-contained page of a run. No network, no script; light and dark, desktop, phone and paper."""
 
-import html
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from elman.data.files import write_text
+from elman.report.files import FOLDER
+from elman.report.scorecard import Scorecard
+from elman.report.sections import (
+    exhibit_part,
+    facts,
+    kept_row,
+    learning_curve,
+    pairs,
+    score_bars,
+    score_table,
+    section,
+)
+from elman.report.style import STYLE
+from elman.report.words import headline, label, number
+from elman.tasks.exhibits import AnyExhibit
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --line: #d1d9e0; --paper: #fff; --accent: #0b6bcb; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --soft: #9198a1; --line: #3d444d; --paper: #14181d; --accent: #6cb6ff; }
-}
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem; }
-body { margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; margin-bottom: 0; }
-h2 { font-size: 1.15rem; margin-top: 2.2rem; } p.lead { color: var(--soft); margin-top: .2rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .3rem .8rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-td.model { font-weight: 600; color: var(--accent); } td.soft { color: var(--soft); }
-figure { margin: 1rem 0; } figure svg { width: 100%; height: auto; color: var(--ink); }
-figcaption { color: var(--soft); font-size: .9rem; }
-pre { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; padding: .8rem; font-size: .85rem; }
-"""
+PAGE = "report.html"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""What a browser holds the page to, whatever a text or a label in it says: nothing is fetched, no script is run."""
 
 
-GREY = "#7d8590"  # of text in plots: readable on light and on dark paper
+@dataclass(frozen=True)
+class Material:
+    """All that a report shows.
 
-
-def write_report(
-    folder: Path,
-    title: str,
-    lead: str,
-    evaluation: dict[str, Any] | None,
-    curve: Sequence[dict[str, Any]],
-    settings: str,
-) -> Path:
-    """Write ``report.html`` into a run folder.
-
-    Args:
-        evaluation: as `Evaluation.to_json`; None leaves the scores out.
-        curve: rows of ``metrics.jsonl``.
-        settings: ``config.toml`` as text.
+    Attributes:
+        run: the folder of the run, whose ``report`` folder the files of the figures go into.
+        task: its name. facts: a few figures about the model and its training, as text.
+        curve: rows of ``metrics.jsonl``. finished: whether training has ended.
+        card, exhibits: what data showed; None and empty without any.
+        settings: ``config.toml`` as text. environment: of ``environment.json``.
+        commands: lines that make the run, and this page, again.
     """
-    parts = [f"<h1>{html.escape(title)}</h1><p class=lead>{html.escape(lead)}</p>"]
-    if evaluation:
-        parts.append(
-            f"<h2>Scores on {evaluation['count']:,} {html.escape(evaluation['unit'])}</h2>{score_table(evaluation)}"
-        )
-    if curve:
-        parts.append(f"<h2>Learning curve</h2><figure>{svg(learning_curve(curve))}{_caption(curve)}</figure>")
-    parts.append(f"<h2>Settings</h2><pre>{html.escape(settings)}</pre>")
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+
+    run: Path
+    task: str
+    facts: Mapping[str, str]
+    curve: Sequence[Mapping[str, Any]]
+    finished: bool
+    card: Scorecard | None
+    exhibits: Sequence[AnyExhibit]
+    settings: str
+    environment: Mapping[str, Any]
+    commands: Sequence[str]
+
+
+def write_report(material: Material, out: Path | None = None) -> Path:
+    """Write the page, into the run folder or to ``out``, and the files of its figures."""
+    path = out or material.run / PAGE
+    linked = path.absolute().parent == material.run.absolute()
+    name = material.run.absolute().name
+    parts = [
+        f'<header><p class="kicker">elman report · {escape(material.task)}</p><h1>{escape(name)}</h1>'
+        f'<p class="headline">{_lead(material)}</p>{facts(material.facts)}</header>',
+        *_scores(material, linked=linked),
+        *(section(one.title, exhibit_part(material.run, one, linked=linked)) for one in material.exhibits),
+        *_curve(material, linked=linked),
+        _again(material),
+        _footer(linked=linked),
+    ]
+    text = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f"<title>{escape(name)}: {escape(material.task)}</title><style>{STYLE}</style></head>\n"
+        f"<body>{''.join(parts)}</body></html>\n"
     )
-    path = folder / "report.html"
-    write_text(path, page)
+    write_text(path, text)
     return path
 
 
-def score_table(evaluation: dict[str, Any]) -> str:
-    """The model with its interval, and a column per baseline."""
-    baselines = evaluation["baselines"]
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("metric", "model", "95 % interval", *baselines))
-    rows = []
-    for name, score in evaluation["metrics"].items():
-        others = "".join(f"<td>{_number(values.get(name))}</td>" for values in baselines.values())
-        interval = f"{_number(score['low'])} to {_number(score['high'])}"
-        cells = (
-            f"<td>{html.escape(name)}</td><td class=model>{_number(score['value'])}</td><td class=soft>{interval}</td>"
+def _lead(material: Material) -> str:
+    """The page in one sentence."""
+    if material.card:
+        figure, rest = headline(material.card)
+        return f"<b>{escape(figure)}</b>{escape(rest)}".replace(" %", "&nbsp;%")
+    row = kept_row(material.curve)
+    if row is None:
+        return "Not validated yet." if not material.finished else "Trained; no validation had a finite loss."
+    losses = ("valid_loss", "train_loss", "update", "epoch", "seconds", "kept")
+    others = [f"{label(name)} {number(value)}" for name, value in row.items() if name not in losses][:3]
+    so_far = "" if material.finished else "Training has not finished. "
+    shown = ", ".join([f"<b>validation loss {number(row['valid_loss'])}</b>", *map(escape, others)])
+    return f"{so_far}{shown[0].upper()}{shown[1:]} on the validation part. Not scored on new data yet."
+
+
+def _scores(material: Material, *, linked: bool) -> list[str]:
+    card = material.card
+    if card is None:
+        return []
+    about = f"{card.count:,} {card.unit} of {', '.join(card.data)}."
+    notes = "".join(f'<p class="soft">{escape(note)}</p>' for note in card.notes)
+    bars = score_bars(card)
+    return [
+        section(
+            bars.title,
+            f"<p>{escape(about)}</p>",
+            exhibit_part(material.run, bars, linked=linked),
+            score_table(card),
+            notes,
         )
-        rows.append(f"<tr>{cells}{others}</tr>")
-    return f"<div class=wide><table><tr>{head}</tr>{''.join(rows)}</table></div>"
+    ]
 
 
-def learning_curve(curve: Sequence[dict[str, Any]]) -> "Figure":
-    """Training and validation loss over updates, the best validation marked."""
-    figure, axes = _figure()
-    updates = [row["update"] for row in curve]
-    axes.plot(updates, [row["train_loss"] for row in curve], color="#8b949e", label="training")
-    axes.plot(
-        updates, [row["valid_loss"] for row in curve], color="#0b6bcb", label="validation", marker=".", markersize=4
-    )
-    best = _best(curve)
-    axes.plot(best["update"], best["valid_loss"], "o", color="#d4351c", label="kept")
-    axes.set_xlabel("update")
-    axes.set_ylabel("loss")
-    axes.legend(frameon=False, labelcolor=GREY)
-    return figure
+def _curve(material: Material, *, linked: bool) -> list[str]:
+    if not material.curve:
+        return []
+    curve = learning_curve(material.curve)
+    return [section(curve.title, exhibit_part(material.run, curve, linked=linked))]
 
 
-def svg(figure: "Figure") -> str:
-    """A figure as inline SVG, without the XML declaration that HTML does not take."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
-
-
-def _figure() -> tuple["Figure", "Axes"]:
-    """Axes without the box."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({"svg.fonttype": "none"}):
-        figure = Figure(figsize=(8, 3.6), layout="constrained")
-        axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GREY)
-    axes.tick_params(colors=GREY)
-    axes.xaxis.label.set_color(GREY)
-    axes.yaxis.label.set_color(GREY)
-    return figure, axes
-
-
-def _best(curve: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The validation whose weights are kept: the last one that was marked so."""
-    return next((row for row in reversed(curve) if row["kept"]), curve[-1])
-
-
-def _caption(curve: Sequence[dict[str, Any]]) -> str:
-    best = _best(curve)
-    when = f"{best['update']:,} updates, {best['seconds']:.0f} s"
-    return (
-        f"<figcaption>Kept: the weights after {when}, with validation loss {_number(best['valid_loss'])}.</figcaption>"
+def _again(material: Material) -> str:
+    """Settings, environment, and how to do it once more."""
+    return section(
+        "How to make it again",
+        f"<pre>{escape(chr(10).join(material.commands))}</pre>",
+        "<h3>Settings</h3>",
+        f"<pre>{escape(material.settings)}</pre>",
+        "<h3>Environment</h3>",
+        pairs(material.environment),
     )
 
 
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+def _footer(*, linked: bool) -> str:
+    where = f"beside this page, in {FOLDER}/" if linked else f"in the run folder, in {FOLDER}/"
+    works = (
+        " The links to them work where the page lies in its run folder; the page itself needs nothing."
+        if linked
+        else ""
+    )
+    return f'<footer class="soft">Every plot is also a PNG, and its numbers a CSV, {where}.{works}</footer>'

@@ -204,7 +204,8 @@ def load(path: str | Path) -> StreamSession:
     model = models.load_model(Path(path))
     if not model.causal:
         raise UsageError(
-            f"{path}: the model reads each sequence to its end before it answers (not causal): it cannot stream"
+            f"{path}: the model reads each sequence to its end before it answers (not causal): it cannot stream; "
+            "fit it with --no-bidirectional"
         )
     stepper = importlib.import_module("elman.models.stepper").TorchStepper(model)
     return StreamSession(load_codec(Path(path) / "codec.json"), stepper)

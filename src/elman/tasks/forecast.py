@@ -29,6 +29,8 @@ from elman.metrics.forecast import forecast_metrics, mase_scale
 from elman.models.build import EncoderConfig
 from elman.models.forecast import ForecastModel
 from elman.models.model import Model
+from elman.tasks.exhibits import AnyExhibit
+from elman.tasks.forecast_exhibits import ForecastSummary
 from elman.tasks.predictions import Predictions
 from elman.tasks.task import Baselines, Facts, Scores, Task, TaskOptions, register
 
@@ -299,20 +301,22 @@ class Forecast(Task[SeriesTest]):
 
     def loss(self, model: Model, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         values, observed = batch.targets["values"], batch.targets["observed"]
-        if model.training and observed.any():
-            counted = observed.flatten(2).any(-1).any(0).nonzero()[:, 0]
+        anywhere = batch.whole.targets["observed"]
+        if model.training and anywhere.any():
+            counted = anywhere.flatten(2).any(-1).any(0).nonzero()[:, 0]
             first, last = int(counted[0]), int(counted[-1]) + 1
             kept = max(1, round(LEARNED_ORIGINS * (last - first)))
             start = int(torch.randint(first, last - kept + 1, ()))
-            features, values, observed = (x[:, start : start + kept] for x in (features, values, observed))
-        if not observed.any():
+            part = slice(start, start + kept)
+            features, values, observed, anywhere = (x[:, part] for x in (features, values, observed, anywhere))
+        if not anywhere.any():
             return features.sum() * 0.0, observed.sum()
         assert isinstance(model, ForecastModel)
         forecasts = model.each(features) if model.training else model.head(features)[None]
         error = values[..., None] - forecasts
         levels = error.new_tensor(self.codec.quantiles)
         pinball = torch.maximum(levels * error, (levels - 1) * error).mean(-1)
-        members, rows = len(forecasts), torch.arange(len(values))
+        members, rows = len(forecasts), torch.arange(len(anywhere))[batch.rows]
         # each member learns from rows of its own: what they see apart makes their mean better than one of them
         own = (rows % members == torch.arange(members)[:, None])[..., None, None, None]
         return (pinball * observed * own).sum(), observed.sum()
@@ -409,17 +413,36 @@ class Forecast(Task[SeriesTest]):
     def score(self, model: Model, test: SeriesTest) -> Scores:
         scores = self.metrics()
         for part in test.parts:
-            first = int(part.origins[0])
-            forecasts = self.forecasts(model, part.series, first=first)[part.origins - first]
-            self._update(scores, forecasts, part)
+            self._update(scores, self._from_origins(model, part), part)
         return scores
 
+    def _from_origins(self, model: Model, part: Scored) -> Floats:
+        """Forecasts (N, H, C, Q) in raw units from the origins that count."""
+        first = int(part.origins[0])
+        return self.forecasts(model, part.series, first=first)[part.origins - first]
+
+    def _outcomes(self, part: Scored) -> Floats:
+        """What came (N, H, C) after the origins that count, NaN = missing."""
+        values = part.series.values[:, : len(self.codec.targets)]
+        return _ahead(values, 0, len(values), self.codec.horizon, np.nan)[part.origins]
+
+    def exhibits(self, model: Model, test: SeriesTest) -> list[AnyExhibit]:
+        """The best, a typical and the worst window, errors and coverage by steps ahead."""
+        shown = ForecastSummary(self.codec.targets, self.codec.quantiles, self.codec.seasons)
+        for part in test.parts:
+            values = part.series.values[:, : len(self.codec.targets)]
+            unit = self.codec.scale_of(part.series.id).scale
+            shown.see(values, part.origins, self._from_origins(model, part), self._outcomes(part), unit)
+        windows = []
+        for place in shown.places():
+            part = test.parts[place.part]
+            origin = int(part.origins[place.origin])
+            forecast = self.forecasts(model, part.series.part(0, origin + 1 + self.codec.horizon), first=origin)[0]
+            windows.append(shown.window(place, part.series, origin, forecast))
+        return shown.exhibits(windows)
+
     def _update(self, scores: Scores, forecasts: Floats, part: Scored) -> None:
-        target = _ahead(
-            part.series.values[:, : len(self.codec.targets)], 0, len(part.series), self.codec.horizon, np.nan
-        )
-        target = target[part.origins]
-        naive = self._naive_error(part.series)
+        target, naive = self._outcomes(part), self._naive_error(part.series)
         if self._scaled:
             mean, deviation = self._standard(part.series.id)
             forecasts = (forecasts - mean[:, None]) / deviation[:, None]

@@ -23,11 +23,15 @@ from elman.data.streams import cut, plan_windows
 from elman.data.text import count_symbols, encode_stream, read_text
 from elman.data.text_codec import LINE_END, TextCodec
 from elman.data.vocabulary import UNKNOWN, Vocabulary
+from elman.decoding import generate
 from elman.errors import ConfigError, DataError, RunError
 from elman.metrics.language import language_metrics
 from elman.models.build import EncoderConfig
 from elman.models.language import LanguageModel
 from elman.models.model import Model
+from elman.models.stepper import TorchStepper
+from elman.tasks.exhibits import AnyExhibit
+from elman.tasks.language_exhibits import Read, first_symbols, language_exhibits, read_closely
 from elman.tasks.predictions import Predictions
 from elman.tasks.task import Baselines, Facts, Scores, Task, TaskOptions, register
 
@@ -253,6 +257,17 @@ class Language(Task[TextTest]):
         for metric in scores.values():
             metric.update(nll, test.widths, np.arange(len(nll)) // BLOCK)
         return scores
+
+    def exhibits(self, model: Model, test: TextTest) -> list[AnyExhibit]:
+        """Samples, the lines it expected most and least, and a reliability diagram."""
+        texts = [test.ids[a:b] for a, b in first_symbols(test.starts)]
+        parts = [read_closely(*part) for ids in texts for part in self._scored(model, ids)]
+        read = Read(np.concatenate(texts), *map(np.concatenate, zip(*parts, strict=True)))
+
+        def sample(temperature: float, length: int) -> Iterator[str]:
+            return generate(self.codec, TorchStepper(model), "", length, temperature=temperature, top_k=0, seed=1)
+
+        return language_exhibits(self.codec, read, sample)
 
     def block(self, test: TextTest) -> int:  # noqa: ARG002
         return 1  # a unit is already `BLOCK` symbols

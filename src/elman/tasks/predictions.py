@@ -1,6 +1,7 @@
 """Predictions as a table: what `elman predict` prints or writes."""
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,5 +60,13 @@ class Predictions:
         elif suffix == ".jsonl":
             frame.write_ndjson(file)
         else:
-            frame.write_csv(file, separator="\t" if suffix == ".tsv" else ",")
+            self._flat(frame).write_csv(file, separator="\t" if suffix == ".tsv" else ",")
         return file.getvalue()
+
+    def _flat(self, frame: "pl.DataFrame") -> "pl.DataFrame":
+        """A cell of CSV holds no list: it is written as JSON there."""
+        import polars as pl
+
+        nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
+        written = {name: [json.dumps(value, ensure_ascii=False) for value in self.columns[name]] for name in nested}
+        return frame.with_columns(**{name: pl.Series(name, values) for name, values in written.items()})

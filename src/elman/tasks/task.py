@@ -18,6 +18,7 @@ from elman.metrics.metric import Metric
 from elman.models.build import EncoderConfig
 from elman.models.model import Model
 from elman.registry import Registry
+from elman.tasks.exhibits import AnyExhibit
 from elman.tasks.predictions import Predictions
 
 Scores = Mapping[str, Metric]
@@ -42,6 +43,8 @@ class Facts:
         features: numbers read at each step; 0 for symbols.
         season: the longest season in steps, or what stands for it; 0 where there is none.
         level: "char" or "word" for text; "" elsewhere.
+        longest: steps of the longest sequence, where sequences are read whole; 0 elsewhere.
+        outputs: labels or numbers in an answer; 0 where there is none.
     """
 
     steps: int
@@ -51,6 +54,8 @@ class Facts:
     features: int = 0
     season: int = 0
     level: str = ""
+    longest: int = 0
+    outputs: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,8 @@ class Task(ABC, Generic[D]):
     """What `TestData.count` counts, in words."""
     selection: ClassVar[str]
     """The metric shown during training."""
+    reads_whole: ClassVar[bool] = False
+    """Sequences are read whole, whatever the window: every row of a batch is fresh and as long as its sequence."""
     codec: Codec
 
     def __init__(self, options: TaskOptions) -> None:
@@ -130,6 +137,9 @@ class Task(ABC, Generic[D]):
     def metrics(self) -> Scores:
         """Fresh metrics of this task, by their JSON keys."""
 
+    def calibrate(self, model: Model) -> None:
+        """Fit what makes a trained model's answers honest, on the validation part, once the weights are chosen."""
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the codec and the tail of the data into a run folder."""
@@ -167,6 +177,10 @@ class Task(ABC, Generic[D]):
     def score_baselines(self, baselines: Iterable[Any], test: D) -> Iterator[tuple[str, Scores]]:
         """Fit each baseline on the run's tail of the data and score it exactly as the model."""
 
+    def exhibits(self, model: Model, test: D) -> list[AnyExhibit]:  # noqa: ARG002
+        """What a report shows of a trained model on test data, beside its scores: plots, examples, texts."""
+        return []
+
     @abstractmethod
     def replay(self, model: Model, sources: Sequence[Source]) -> Iterator[tuple[Push, Json]]:
         """The rows of one sequence as pushes into a new stream, each with the answer the whole sequence gives there."""
@@ -174,6 +188,12 @@ class Task(ABC, Generic[D]):
     @abstractmethod
     def predict(self, model: Model, sources: Sequence[Source]) -> Predictions:
         """Predictions in the form the data came in."""
+
+    def predict_explained(self, model: Model, sources: Sequence[Source]) -> Predictions:  # noqa: ARG002
+        """Predictions with what decided each. Raises UsageError if the task cannot tell."""
+        raise UsageError(
+            f"--explain is not for {self.name}: it tells which words or steps decided one answer for a sequence"
+        )
 
 
 TASKS: Registry[Task] = Registry("task", "elman.tasks")

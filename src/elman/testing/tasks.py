@@ -29,7 +29,8 @@ from elman.streaming.prove import prove
 from elman.tasks.task import TASKS, Scores, Task
 from elman.testing.compare import assert_equal
 from elman.training.config import TrainingConfig
-from elman.training.loop import carry, fit
+from elman.training.loop import fit
+from elman.training.phase import carry
 from elman.training.plan import Plan
 from elman.training.settings import Settings, checked
 
@@ -73,6 +74,19 @@ def _series(rows: slice, folder: Path) -> DataInput:  # noqa: ARG001  (a frame n
     return frame
 
 
+def _sequences(seed: int, folder: Path) -> DataInput:  # noqa: ARG001  (a frame needs no file)
+    """Some sequences of unequal length with a category and missing values; how a sequence rises decides its label."""
+    rng, rows = np.random.default_rng(seed), []
+    for number in range(36):
+        rising, length = number % 3 - 1.0, int(rng.integers(3, 12))
+        for step in range(length):
+            flow = None if rng.random() < 0.1 else rising * step + rng.normal()
+            phase = "late" if step > length / 2 else "early"
+            rows.append((f"s{number}", step, flow, phase, ("down", "level", "up")[number % 3], rising + 0.1 * length))
+    names = ["run", "step", "flow", "phase", "trend", "slope"]
+    return pl.DataFrame(rows, schema=names, orient="row")
+
+
 def _text(seed: int, folder: Path) -> DataInput:
     """Lines of made words, the later ones with some that training has not seen."""
     rng = np.random.default_rng(seed)
@@ -99,6 +113,16 @@ EXAMPLES: dict[str, Example] = {
         partial(_series, slice(300, 400)),
     ),
     "language": Example({"level": "char"}, partial(_text, 0), partial(_text, 1)),
+    "classify": Example(
+        {"label": "trend", "id": "run", "time": "step", "features": ["flow", "phase"]},
+        partial(_sequences, 0),
+        partial(_sequences, 1),
+    ),
+    "regress": Example(
+        {"label": "slope", "id": "run", "time": "step", "features": ["flow", "phase"]},
+        partial(_sequences, 0),
+        partial(_sequences, 1),
+    ),
 }
 """The data on which the suite runs, by name of the task."""
 
@@ -165,6 +189,9 @@ def make_case(task: str | type[Task], cell: str, folder: Path) -> Case:
 def check_batches(case: Case) -> None:
     """Batches are rows first, a row begins fresh, the same seed gives the same, and training is shuffled by it."""
     for split in ("train", "valid", "all"):
+        if case.prepared.reads_whole:
+            _check_whole(case, split)
+            continue
         begun = torch.zeros(ROWS, dtype=torch.bool)
         for batch in case.prepared.batches(split, ROWS, WINDOW, 0):
             for name, tensor in (*batch.inputs.items(), *batch.targets.items(), *batch.context.items()):
@@ -178,11 +205,25 @@ def check_batches(case: Case) -> None:
     assert not all(_same(first, other) for other in others), "every seed gives the same batches"
 
 
+def _check_whole(case: Case, split: str) -> None:
+    """Every batch holds whole sequences, each fresh, at most as many as asked for."""
+    for batch in case.prepared.batches(split, ROWS, WINDOW, 0):
+        rows = len(batch.lengths)
+        assert 0 < rows <= ROWS, f"{split}: a batch has {rows} rows, not 1 to {ROWS}"
+        assert bool(batch.fresh.all()), f"{split}: sequences are read whole, but a row is not fresh"
+        for name, tensor in (*batch.inputs.items(), *batch.targets.items(), *batch.context.items()):
+            assert len(tensor) == rows, f"{split}: {name} has {len(tensor)} rows, not {rows}"
+        time = {tensor.shape[1] for tensor in batch.inputs.values()}
+        assert time == {int(batch.lengths.max())}, (
+            f"{split}: inputs have {time} steps, the longest row has {batch.lengths}"
+        )
+
+
 def check_loss_adds_up(case: Case) -> None:
     """The loss is a sum and a count: those of the rows of a batch add up to those of the batch."""
     for batch, features in _run(case, "valid"):
         total, count = case.prepared.loss(case.model, features, batch)
-        halves = [slice(0, 1), slice(1, ROWS)]
+        halves = [slice(0, 1), slice(1, ROWS)][: len(batch.lengths)]
         parts = [case.prepared.loss(case.model, features[half], _rows(batch, half)) for half in halves]
         assert float(count) == sum(float(part) for _, part in parts), (
             "the counts of two halves are not that of the whole"

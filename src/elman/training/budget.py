@@ -13,6 +13,7 @@ from elman.training.config import TrainingConfig
 from elman.training.history import History
 from elman.training.loop import fit
 from elman.training.plan import Plan
+from elman.training.processes import ALONE, Processes
 
 FIRST_UPDATES = 2  # slower than the rest: memory is touched and kernels are chosen for the first time
 MOST_UPDATES = 20
@@ -21,24 +22,27 @@ MARGIN = 0.94  # the share of the budget that is planned; the rest is for readin
 VALIDATION_SHARE = 0.1  # of the budget at most is spent on validation
 
 
-def make_plan(model: Model, task: Task, config: TrainingConfig, started: float) -> Plan:
+def make_plan(model: Model, task: Task, config: TrainingConfig, started: float, processes: Processes = ALONE) -> Plan:
     """Work out the number of updates from epochs, budget or the number itself.
 
     Args:
         model: the untrained model; it is measured on a copy, its weights and the random state stay as they are.
         started: `time.perf_counter()` when the budget began to run, before the data was read.
+        processes: that train together; the first one's clock counts.
     """
     per_epoch = task.windows(config.batch_size, config.window)
     finish = config.finish if task.holds_out else 0.0
     updates, validations = config.updates or config.epochs * per_epoch, config.validations
     if config.budget is not None:
         with torch.random.fork_rng(devices=[]):
-            per_update, per_validation = measure(copy.deepcopy(model), task, config, config.budget)
+            per_update, per_validation = measure(copy.deepcopy(model), task, config, config.budget, processes)
         available = MARGIN * config.budget - (time.perf_counter() - started)
         validations = max(1, min(validations, int(VALIDATION_SHARE * available / per_validation)))
         affordable = (available - validations * per_validation) / per_update / (1 + finish)
         updates = max(1, min(updates, int(affordable)))
-    return Plan(updates, math.ceil(updates / min(validations, updates)), per_epoch, round(finish * updates))
+    return processes.first(
+        Plan(updates, math.ceil(updates / min(validations, updates)), per_epoch, round(finish * updates))
+    )
 
 
 class Clock(Callback):
@@ -64,8 +68,11 @@ class Clock(Callback):
         return (measured[-1] - measured[0]) / (len(measured) - 1)
 
 
-def measure(model: Model, task: Task, config: TrainingConfig, budget: float) -> tuple[float, float]:
+def measure(
+    model: Model, task: Task, config: TrainingConfig, budget: float, processes: Processes = ALONE
+) -> tuple[float, float]:
     """Seconds of one update and of one validation, on a model that is thrown away."""
-    clock = Clock(budget)
-    fit(model, task, config, Plan(MOST_UPDATES, MOST_UPDATES, MOST_UPDATES), [clock])
-    return clock.per_update, clock.validation
+    clock = Clock(budget) if processes.leads else None
+    plan = Plan(MOST_UPDATES, MOST_UPDATES, MOST_UPDATES)
+    fit(model, task, config, plan, [clock] if clock else [], processes=processes)
+    return processes.first((clock.per_update, clock.validation) if clock else (0.0, 0.0))

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from elman.data.files import write_text
 from elman.training.history import History
 
 
@@ -36,26 +37,37 @@ class EarlyStopping(Callback):
 
 
 class MetricsLog(Callback):
-    """Appends one JSON object per validation to ``metrics.jsonl``."""
+    """Appends one JSON object per validation to ``metrics.jsonl``.
+
+    A run that goes on from a checkpoint first loses the rows that were written after it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def start(self, history: History) -> None:
+        if self.path.exists():
+            rows = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            write_text(self.path, "".join(rows[: len(history.curve)]))
+
     def validated(self, history: History) -> None:
-        update, train_loss, validation = history.curve[-1]
-        row = {
-            "update": update,
-            "epoch": history.epoch,
-            "seconds": round(history.seconds, 3),
-            "train_loss": train_loss,
-            "valid_loss": validation.loss,
-            "kept": history.best_update == update,
-            **validation.metrics,
-        }
-        # NaN is not JSON: a value that does not exist is null
-        clean = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(clean) + "\n")
+            file.write(json.dumps(row_of(history)) + "\n")
+
+
+def row_of(history: History) -> dict[str, float | None]:
+    """The latest validation as it is logged; a value that does not exist is None, for JSON has no NaN."""
+    update, train_loss, validation = history.curve[-1]
+    row = {
+        "update": update,
+        "epoch": history.epoch,
+        "seconds": round(history.seconds, 3),
+        "train_loss": train_loss,
+        "valid_loss": validation.loss,
+        "kept": history.best_update == update,
+        **validation.metrics,
+    }
+    return {name: value if math.isfinite(value) else None for name, value in row.items()}
 
 
 class ProgressBar(Callback):
@@ -75,8 +87,17 @@ class ProgressBar(Callback):
         )
 
     def start(self, history: History) -> None:
+        done, total = history.updates + history.finished, history.plan.updates + history.plan.finish
+        if done:
+            self.console.print(f"goes on after update {done} of {total}", highlight=False, soft_wrap=True)
         self.bar = self.progress.add_task(
-            "", total=history.plan.updates + history.plan.finish, epoch="epoch 1", loss="", metric="", speed="measuring"
+            "",
+            total=total,
+            completed=done,
+            epoch=f"epoch {max(1, history.epoch)}",
+            loss="",
+            metric="",
+            speed="measuring",
         )
         self.progress.start()
 

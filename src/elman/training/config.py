@@ -47,6 +47,10 @@ class TrainingConfig(BaseModel):
     validations: int = Field(40, ge=1)
     """Validations at most, evenly spread."""
     seed: int = 1
+    checkpoint_every: float = Field(60.0, ge=0)
+    """Seconds between checkpoints; sooner after a validation."""
+    processes: int = Field(1, ge=1)
+    """Processes on this machine that train together, each on its share of the rows of every batch."""
 
 
 def parse_duration(text: str) -> float:

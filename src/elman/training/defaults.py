@@ -21,6 +21,8 @@ def defaults(task: str, facts: Facts) -> Defaults:
     """What `fit` uses where the user says nothing."""
     if task == "language":
         return _language(facts)
+    if task in ("classify", "regress"):
+        return _texts(facts) if facts.symbols else _sequences(facts)
     return _forecast(facts)
 
 
@@ -59,6 +61,43 @@ def _forecast(facts: Facts) -> Defaults:
             dropout=0.2 if wide else 0.1,
             averaging=0.99,  # of some hundred noisy updates: worth 3 % of the error on hourly data
             tolerance=0.02,  # a tenth of one series is a short part to choose on
+            validations=20,
+        ),
+    )
+
+
+def _texts(facts: Facts) -> Defaults:
+    """A bidirectional LSTM that is hardly allowed to learn by heart: there are always fewer texts than words."""
+    return Defaults(
+        EncoderConfig(name="lstm", hidden=128, bidirectional=True, dropout=0.5),
+        TrainingConfig(
+            # with the square root of the texts: 400 for 500, six passes over 6,000, three over 25,000
+            updates=round(1200 * math.sqrt(max(facts.sequences, 100) / 6000)),
+            finish=0.15,
+            batch_size=32,
+            learning_rate=2e-3,
+            weight_decay=0.01,
+            dropout=0.5,
+            averaging=0.99,
+            validations=20,
+        ),
+    )
+
+
+def _sequences(facts: Facts) -> Defaults:
+    """A bidirectional GRU that reads a sequence, or a plain row, both ways."""
+    small = facts.sequences < 2000
+    return Defaults(
+        EncoderConfig(name="gru", hidden=128, bidirectional=facts.longest > 1, dropout=0.3),
+        TrainingConfig(
+            # 1,000 for 200 sequences, 3,200 for 10,000: a passing over few is short, and they must be seen often
+            updates=round(1000 * (max(facts.sequences, 50) / 200) ** 0.3),
+            finish=0.25,
+            batch_size=16 if small else 32,
+            learning_rate=3e-3,
+            weight_decay=0.01,
+            dropout=0.3,
+            averaging=0.99,
             validations=20,
         ),
     )

@@ -115,7 +115,9 @@ def _explain(model: type[BaseModel], where: str, problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         others = [name for name in TASKS.names() if key in TASKS.get(name).Options.model_fields]
         if issubclass(model, TaskOptions) and others:
-            return f"{where} has no setting {key!r}, {' and '.join(others)} has"
+            *most, last = others
+            have = f"{', '.join(most)} and {last} have" if most else f"{last} has"
+            return f"{where} has no setting {key!r}, {have}"
         return f"{where} has no setting {key!r}; {suggest(key, model.model_fields)}"
     if problem["type"] == "missing":
         option = f" (--{key})" if issubclass(model, TaskOptions) else ""

@@ -1,0 +1,473 @@
+"""What `classify` and `regress` share: one answer for a sequence, or one at every row of it."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from elman.data.batch import Batch, tensors
+from elman.data.bucketing import bucketed, pad
+from elman.data.codec import Array, Json, Push, load_codec
+from elman.data.examples import Examples
+from elman.data.guard import Policy
+from elman.data.sequence_codec import PARTS, Answers, Casing, Level, SequenceCodec
+from elman.data.sequence_store import load_sequences, save_sequences
+from elman.data.sequences import Cell, SequenceColumns, SequenceSet, read_sequences
+from elman.data.source import Source
+from elman.data.splits import HELD_OUT, shared_sequences, split_rows
+from elman.errors import DataError, RunError
+from elman.layers.pooling import Mode, at_end
+from elman.models.attribution import integrated_gradients
+from elman.models.build import EncoderConfig
+from elman.models.many_to_one import ManyToOne
+from elman.models.model import Model
+from elman.tasks.predictions import Predictions
+from elman.tasks.task import Facts, Scores, Task, TaskOptions
+
+Floats = NDArray[np.float64]
+
+TAIL = 5_000_000  # numbers or characters of the data that a run keeps: what the baselines are fitted on
+ROWS_AT_ONCE = 64  # sequences per forward call in evaluation
+MOST_EXPLAINED = 20  # shares of an answer that are told where steps have several numbers: the largest
+
+
+class ManyToOneOptions(TaskOptions):
+    """Options of `classify` and `regress`: which column plays which part, and how sequences become one vector."""
+
+    label: tuple[str, ...] = ()
+    """What is learned. Files that say it themselves (.ts) need none."""
+    text: str | None = None
+    """The column of text; without it the data are numbers."""
+    id: str | None = None
+    """The column that tells the sequences of a long table apart."""
+    time: tuple[str, ...] = ()
+    """Columns that order the rows of a sequence."""
+    time_format: str | None = None
+    features: tuple[str, ...] = ()
+    """Columns to read. Default: all that play no other part."""
+    group: str | None = None
+    """Sequences of a group are never divided between training and validation."""
+    score: Literal["last", "all"] = "last"
+    """Where labels vary within a sequence: whether the last row counts, or every row. All are learned from."""
+    pooling: Mode | None = None
+    """How the steps become one vector. Default: by what the data is."""
+    level: Level | None = None
+    """What a symbol of a text is. Default: words, unless blanks do not part them."""
+    casing: Casing = "lower"
+    """Whether "Good" and "good" are one word."""
+    min_count: int | None = Field(None, ge=1)
+    """Symbols seen less often become `<unk>`. Default: 2 for words, 1 for characters."""
+    max_vocabulary: int | None = Field(None, ge=2)
+    parts: bool = True
+    """Words are read with the letters in a row that they are made of, so that rare ones are known by those they resemble."""
+    members: int | None = Field(None, ge=1, le=64)
+    """Networks side by side whose scores are averaged. Default: by what the data is."""
+    longest: int | None = Field(None, ge=1)
+    """Steps of a sequence that are read at most. Default: 1000 symbols of a text, all rows."""
+    guard: Policy = "clip"
+    """What happens to later values far outside the range of the training data: "error", "clip", or "impute" as missing."""
+    header: bool | None = None
+    """Whether tables have a header; recognised by default."""
+
+    @field_validator("label", "time", "features", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return (str(value),) if isinstance(value, str | int) else tuple(str(one) for one in value)
+
+    @field_validator("text", "id", "group", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Sequences as arrays: the model's inputs of each, and its labels, one or one per row."""
+
+    inputs: list[dict[str, Array]]
+    labels: list[Array]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(next(iter(one.values()))) for one in self.inputs]
+
+
+@dataclass(frozen=True)
+class SequenceTest:
+    """Sequences to score: as read, as arrays, and what is right, (places, K)."""
+
+    given: SequenceSet
+    encoded: Encoded
+    truth: NDArray[Any]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return len(self.truth)
+
+
+class ManyToOneBaseline(Protocol):
+    """A simpler model of the same answers; see `elman.evaluation.baselines`."""
+
+    name: str
+
+    def fit(self, examples: Examples, targets: NDArray[Any]) -> None: ...
+
+    def predict(self, examples: Examples) -> Floats: ...
+
+
+class ManyToOneTask(Task[SequenceTest]):
+    """One answer for a sequence of text or of numbers, or at every row of it; plain rows are sequences of length 1."""
+
+    unit: ClassVar[str] = "sequences"
+    reads_whole: ClassVar[bool] = True
+    answers: Answers
+    options: ManyToOneOptions
+    codec: SequenceCodec
+
+    @abstractmethod
+    def make_codec(self, given: SequenceSet) -> SequenceCodec:
+        """The codec with its answers, from all labels given; its inputs are fitted later, on the training part."""
+
+    @abstractmethod
+    def strata(self, given: SequenceSet) -> Sequence[Cell] | None:
+        """What every part of the data must have its share of."""
+
+    @abstractmethod
+    def truth(self, labels: Array) -> NDArray[Any]:
+        """Encoded labels (places, ...) as metrics and baselines read them, (places, K)."""
+
+    def columns(self) -> SequenceColumns:
+        options = self.options
+        names = ("label", "text", "id", "time", "time_format", "features", "group")
+        return SequenceColumns(**{name: getattr(options, name) for name in names}, multi=self.answers == "several")
+
+    # --- data
+
+    def prepare(self, data: Sequence[Source], valid: Sequence[Source] | None, seed: int) -> None:
+        given = read_sequences(data, self.columns(), header=self.options.header)
+        self.notes += given.notes
+        if self.options.score == "all" and not given.layout.aligned:
+            self.notes.append("labels do not vary within a sequence: each has one, and --score all changes nothing")
+        self.codec = self.make_codec(given)
+        self.holds_out = valid is None
+        if valid is None:
+            if len(given) < 2:
+                raise DataError(f"{given.name}: expected at least two sequences to learn from, got {len(given)}")
+            rng = np.random.default_rng(seed)
+            rows, held = split_rows(self.strata(given), given.groups, HELD_OUT, rng, count=len(given))
+            train, other = given.take(rows), given.take(held)
+        else:
+            train, other = given, self._read(valid)
+            self._refuse_overlap(train, other)
+        self._fit_inputs(train)
+        self.tail = given if valid is None else train
+        self._train, self._valid = self._encode(train), self._encode(other)
+        if self.codec.guard is not None:
+            self.codec.guard.reset()  # held-out values outside the range are no news to anyone
+
+    def _refuse_overlap(self, train: SequenceSet, other: SequenceSet) -> None:
+        shared = shared_sequences(train, other)
+        if shared > len(other) / 2:
+            raise DataError(
+                f"{other.name}: {shared} of {len(other)} validation sequences are in the training data; remove them from one "
+                "of the two"
+            )
+        if shared:
+            self.notes.append(f"{shared} of {len(other)} validation sequences are in the training data too")
+
+    def _fit_inputs(self, train: SequenceSet) -> None:
+        options, text = self.options, train.texts is not None
+        level = options.level or ("word" if not text else None)
+        self.codec.fit_inputs(
+            train,
+            level=level,
+            casing=options.casing,
+            longest=options.longest or (1000 if text else None),
+            min_count=options.min_count,
+            max_vocabulary=options.max_vocabulary,
+            parts=options.parts,
+            policy=options.guard,
+        )
+        if train.texts is not None:
+            unknown, symbols = self.codec.count_unknown(train.texts)
+            how = "in lower case" if self.codec.casing == "lower" else "with their case"
+            self.notes.append(
+                f"texts are read by {self.codec.level}, {how}; {unknown} of {symbols} training symbols are rare and became <unk>"
+            )
+
+    def _read(self, sources: Sequence[Source], labels: Literal["required", "optional"] = "required") -> SequenceSet:
+        """Later data, read as the first was."""
+        return read_sequences(sources, self.codec.layout, labels=labels, header=self.options.header)
+
+    def _encode(self, data: SequenceSet) -> Encoded:
+        inputs = self.codec.encode(data)
+        labels = [
+            self.codec.encode_labels(cells[: len(next(iter(one.values())))], place)
+            for cells, place, one in zip(data.labels or (), data.places, inputs, strict=False)
+        ]
+        return Encoded(inputs, labels)
+
+    def facts(self) -> Facts:
+        lengths = self._train.lengths
+        return Facts(
+            steps=sum(lengths),
+            sequences=len(lengths),
+            symbols=len(self.codec.vocabulary) if self.codec.vocabulary else 0,
+            features=self.codec.features,
+            longest=max(lengths),
+            outputs=len(self.codec.outputs),
+            level=self.codec.level if self.codec.reads_text else "",
+        )
+
+    def windows(self, rows: int, window: int) -> int:  # noqa: ARG002  (sequences are read whole)
+        return -(-len(self._train) // rows)
+
+    def batches(self, split: str, rows: int, window: int, seed: int) -> Iterator[Batch]:  # noqa: ARG002
+        data = {"train": [self._train], "valid": [self._valid], "all": [self._train, self._valid]}[split]
+        inputs = [one for part in data for one in part.inputs]
+        labels = [one for part in data for one in part.labels]
+        lengths = [length for part in data for length in part.lengths]
+        rng = None if split == "valid" else np.random.default_rng(seed)
+        for chosen in bucketed(lengths, rows, rng):
+            yield self._batch([inputs[i] for i in chosen], [labels[i] for i in chosen])
+
+    def _batch(self, inputs: Sequence[dict[str, Array]], labels: Sequence[Array] = ()) -> Batch:
+        """Padded sequences; "labels" and where they are "scored": at the last step, or at every one."""
+        arrays, lengths = {}, np.zeros(0, np.int64)
+        for name in inputs[0]:
+            arrays[name], lengths = pad([one[name] for one in inputs])
+        targets: dict[str, Array] = {}
+        if labels:
+            time = int(lengths.max())
+            targets["labels"] = np.zeros((len(labels), time, *labels[0].shape[1:]), labels[0].dtype)
+            targets["scored"] = np.zeros((len(labels), time), bool)
+            for row, (one, length) in enumerate(zip(labels, lengths, strict=True)):
+                places = slice(length - len(one), length)
+                targets["labels"][row, places], targets["scored"][row, places] = one, True
+        fresh = torch.ones(len(lengths), dtype=torch.bool)
+        return Batch(tensors(arrays), tensors(targets), torch.from_numpy(lengths), fresh)
+
+    # --- the model
+
+    def build(self, encoder: EncoderConfig, dropout: float) -> Model:
+        codec = self.codec
+        text = codec.reads_text
+        return ManyToOne(
+            encoder.model_dump(),
+            len(codec.outputs),
+            pooling=self.options.pooling or ("max" if text else "mean"),
+            vocabulary_size=len(codec.vocabulary) if codec.vocabulary else 0,
+            parts=PARTS + 1 if codec.parts else 0,
+            embedding_size=encoder.hidden if text else 0,
+            features=codec.features,
+            masked=codec.masked,
+            members=self.options.members or (3 if text else 1),
+            symbol_dropout=dropout if text else 0.0,
+            dropout=dropout,
+        )
+
+    def scored(self, model: Model, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Outputs (M places, K) and labels (M places, ...) of a batch where there are labels.
+
+        In training those of every member, one after the other: each learns on its own.
+        """
+        assert isinstance(model, ManyToOne)
+        places = batch.targets["scored"]
+        outputs = model.each(features[places]) if model.training else model.head(features[places])[None]
+        labels = batch.targets["labels"][places]
+        return outputs.flatten(0, 1), labels.repeat(len(outputs), *[1] * (labels.ndim - 1))
+
+    def measure(self, scores: Scores, model: Model, features: Tensor, batch: Batch) -> None:
+        outputs, labels = self.scored(model, features, batch)
+        decoded, truth = self.codec.decode(outputs.numpy()), self.truth(labels.numpy())
+        for metric in scores.values():
+            metric.update(decoded, truth)
+
+    def outputs(self, model: Model, data: Encoded, every: bool = False) -> list[Array]:
+        """The model's outputs of each sequence, (1, K) at its end or (T_i, K) at every step."""
+        found: dict[int, Array] = {}
+        model.eval()
+        for chosen in bucketed(data.lengths, ROWS_AT_ONCE):
+            batch = self._batch([data.inputs[i] for i in chosen])
+            with torch.inference_mode():
+                features, _ = model(batch.inputs, model.begin({}, len(chosen)), batch.lengths)
+                outputs = model.head(features if every else at_end(features, batch.lengths)[:, None]).numpy()
+            for i, row, length in zip(chosen.tolist(), outputs, batch.lengths.tolist(), strict=True):
+                found[i] = row[: length if every else 1]
+        return [found[i] for i in range(len(data))]
+
+    # --- the run folder
+
+    def save(self, folder: Path) -> None:
+        self.codec.save(folder / "codec.json")
+        save_sequences(self.tail, folder / "tail.safetensors", TAIL)
+
+    def restore(self, folder: Path) -> None:
+        codec = load_codec(folder / "codec.json")
+        if not isinstance(codec, SequenceCodec):
+            raise RunError(f"{folder / 'codec.json'}: expected a codec of sequences, got {codec.kind!r}")
+        self.codec = codec
+        self.tail = load_sequences(folder / "tail.safetensors")
+
+    # --- evaluation
+
+    @property
+    def _every(self) -> bool:
+        return self.codec.layout.aligned and self.options.score == "all"
+
+    def test(self, sources: Sequence[Source]) -> SequenceTest:
+        given = self._read(sources)
+        notes = [*given.notes, *self._met(given)]
+        encoded = self._encode(given)
+        if shared := shared_sequences(self.tail, given):
+            notes.append(f"{shared} of {len(given)} sequences were seen in fitting; scores on new ones would be worse")
+        return SequenceTest(given, encoded, self._truth_of(encoded), notes)
+
+    def _met(self, given: SequenceSet) -> list[str]:
+        """What is read otherwise than it stands: unknown symbols, values the guard stops."""
+        if given.texts is not None:
+            unknown, symbols = self.codec.count_unknown(given.texts)
+            return (
+                [f"{unknown} of {symbols} symbols were not seen in training and are read as <unk>"] if unknown else []
+            )
+        assert self.codec.guard is not None
+        self.codec.guard.reset()
+        for one in given.values or ():
+            self.codec.guard.apply(one)
+        notes = self.codec.guard.report()
+        self.codec.guard.reset()
+        return notes
+
+    def _truth_of(self, data: Encoded) -> NDArray[Any]:
+        return self.truth(np.concatenate([one if self._every else one[-1:] for one in data.labels]))
+
+    def decoded(self, model: Model, data: Encoded) -> Floats:
+        """Answers (places, K): probabilities, or numbers in raw units."""
+        return self.codec.decode(np.concatenate(self.outputs(model, data, self._every)))
+
+    def score(self, model: Model, test: SequenceTest) -> Scores:
+        return self._scores(self.decoded(model, test.encoded), test.truth)
+
+    def _scores(self, decoded: Floats, truth: NDArray[Any]) -> Scores:
+        scores = self.metrics()
+        for metric in scores.values():
+            metric.update(decoded, truth)
+        return scores
+
+    def block(self, test: SequenceTest) -> int:
+        return max(test.encoded.lengths) if self._every else 1
+
+    def baseline_settings(self) -> dict[str, Any]:
+        kind = "text" if self.codec.reads_text else "values"
+        steps = max(map(len, self.tail.values), default=1) > 1 if self.tail.values is not None else True
+        return {"kind": kind, "steps": steps}
+
+    def score_baselines(
+        self, baselines: Iterable[ManyToOneBaseline], test: SequenceTest
+    ) -> Iterator[tuple[str, Scores]]:
+        """On whole sequences; where every row counts, they answer for the whole and are scored at every row."""
+        known = self._encode(self.tail)
+        ends = self.truth(np.concatenate([one[-1:] for one in known.labels]))
+        repeats = [len(one) if self._every else 1 for one in test.encoded.labels]
+        fitted_on, examples = self._examples(self.tail), self._examples(test.given)
+        for baseline in baselines:
+            baseline.fit(fitted_on, ends)
+            yield baseline.name, self._scores(np.repeat(baseline.predict(examples), repeats, axis=0), test.truth)
+
+    def _examples(self, data: SequenceSet) -> Examples:
+        texts = None if data.texts is None else [self.codec.split(text) for text in data.texts]
+        return Examples(texts, data.values)
+
+    # --- prediction
+
+    @abstractmethod
+    def answer_columns(self, decoded: Floats) -> dict[str, list[Json]]:
+        """Answers (places, K) as the columns of a table."""
+
+    def predict(self, model: Model, sources: Sequence[Source]) -> Predictions:
+        """A row per sequence, or per row of it where labels vary within one and all are scored."""
+        return self._predict(model, sources, explain=False)
+
+    def predict_explained(self, model: Model, sources: Sequence[Source]) -> Predictions:
+        """As `predict`, with a column of what decided the answer at the end of each sequence, see `explain`."""
+        return self._predict(model, sources, explain=True)
+
+    def _predict(self, model: Model, sources: Sequence[Source], *, explain: bool) -> Predictions:
+        given = self._read(sources, labels="optional")
+        encoded = self._encode(SequenceSet(**{**vars(given), "labels": None}))
+        lengths = encoded.lengths if self._every else [1] * len(given)
+        name = given.layout.columns.id or "row"
+        columns: dict[str, Sequence[Json]] = {
+            name: [i for i, n in zip(given.ids, lengths, strict=True) for _ in range(n)]
+        }
+        if self._every and given.times is not None:
+            columns["time"] = [when for times, n in zip(given.times, lengths, strict=True) for when in times[:n]]
+        columns.update(self.answer_columns(self.decoded(model, encoded)))
+        if explain:
+            told = self.explain(model, given, encoded)
+            columns["explanation"] = [one for one, n in zip(told, lengths, strict=True) for _ in range(n)]
+        return Predictions(columns, given.suffix, [*given.notes, *self._met(given)])
+
+    def explain(self, model: Model, given: SequenceSet, encoded: Encoded) -> list[list[Json]]:
+        """What decided the answer at the end of each sequence: (symbol, share) in order, or the largest (step, feature, share).
+
+        Shares are of the log odds of what was answered, or of the number in raw units, by `integrated_gradients`; those of a
+        sequence add up to the difference to having read nothing.
+        """
+        told: list[list[Json]] = []
+        for number, shares in enumerate(self.shares(model, encoded)):
+            if given.texts is None:
+                told.append(self._largest(shares))
+                continue
+            each = zip(self.codec.split(given.texts[number]), shares.sum(-1).tolist(), strict=True)
+            told.append([{"symbol": symbol, "share": round(share, 6)} for symbol, share in each])
+        return told
+
+    def shares(self, model: Model, data: Encoded) -> list[NDArray[np.float32]]:
+        """Of each sequence, (T_i, embedded symbol or features): the parts of `explained` at its end."""
+        assert isinstance(model, ManyToOne)
+        found: dict[int, NDArray[np.float32]] = {}
+        for chosen in bucketed(data.lengths, ROWS_AT_ONCE):
+            batch = self._batch([data.inputs[i] for i in chosen])
+            shares, _ = integrated_gradients(model, batch.inputs, batch.lengths, self.explained)
+            for i, row, length in zip(chosen.tolist(), shares.numpy(), batch.lengths.tolist(), strict=True):
+                found[i] = row[:length] if self.codec.reads_text else row[:length, : self.codec.features]
+        return [found[i] for i in range(len(data))]
+
+    @abstractmethod
+    def explained(self, outputs: Tensor) -> Tensor:
+        """Outputs (batch, K) -> (batch,): the figure whose parts `explain` tells."""
+
+    def _largest(self, shares: NDArray[np.float32]) -> list[Json]:
+        names = self.codec.layout.names
+        order = np.argsort(-np.abs(shares), axis=None)[:MOST_EXPLAINED]
+        steps, features = np.unravel_index(order, shares.shape)
+        return [
+            {"step": int(step) + 1, "feature": names[feature], "share": round(float(shares[step, feature]), 6)}
+            for step, feature in zip(steps, features, strict=True)
+        ]
+
+    def replay(self, model: Model, sources: Sequence[Source]) -> Iterator[tuple[Push, Json]]:
+        given = self._read(sources, labels="optional").take([0])
+        encoded = self._encode(SequenceSet(**{**vars(given), "labels": None}))
+        inputs = self._batch(encoded.inputs).inputs
+        with torch.inference_mode():
+            features, _ = model(inputs, model.begin({}, 1))
+            outputs = model.head(features)[0].numpy()
+        rows = self.codec.split(given.texts[0]) if given.texts is not None else (given.values or ())[0].tolist()
+        for row, output in zip(rows, outputs, strict=False):
+            yield (
+                Push([None if value != value else value for value in row] if isinstance(row, list) else row),
+                (self.codec.answer(output, {})),
+            )
