@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from elman.errors import RunError
 from elman.layers.convert import to_torch
 from elman.models.build import EncoderConfig, build_model
 from elman.models.language import LanguageModel
@@ -119,3 +120,18 @@ def test_config_builds_the_same_model() -> None:
     assert again.config() == ours.config()
     assert isinstance(again, LanguageModel)
     assert torch.equal(logits(again.eval(), symbols()), logits(ours, symbols()))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_flipped_bit_among_the_weights_is_told(tmp_path: Path, tied: bool) -> None:
+    ours = model(tied=tied)
+    about = {"task": "language", "options": {}, "model": ours.config()}
+    Settings(version="0", encoder=EncoderConfig(), training=TrainingConfig(), **about).save(tmp_path)
+    save_model(ours, tmp_path)
+    path = tmp_path / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    assert torch.equal(logits(load_model(tmp_path), symbols()), logits(ours, symbols()))  # type: ignore[arg-type]
+    content[-10] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"model\.safetensors: damaged, .*the weights differ from what was written"):
+        load_model(tmp_path)

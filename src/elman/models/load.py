@@ -1,12 +1,14 @@
 """The trained model of a run folder: ``config.toml`` says what it is, ``model.safetensors`` holds its weights."""
 
+import hashlib
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_model as load_weights
-from safetensors.torch import save_model as save_weights
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
 from elman.data.files import replacing
 from elman.errors import ElmanError, RunError
@@ -18,9 +20,43 @@ FORMAT = 1
 
 
 def save_model(model: Model, folder: Path) -> None:
-    """Write the weights; tied ones once."""
+    """Write the weights, tied ones once, with a digest: a flipped bit is no error to any reader of numbers."""
+    weights, _ = _untied(model)
     with replacing(folder / "model.safetensors") as beside:
-        save_weights(model, str(beside))
+        save_file(weights, beside, metadata={"sha256": _digest(weights)})
+
+
+def _untied(model: Model) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The weights by name, those that share memory once; and the other names of these, each with the one that is kept."""
+    kept: dict[tuple[int, int], str] = {}
+    weights: dict[str, Tensor] = {}
+    tied: dict[str, str] = {}
+    for name, weight in model.state_dict().items():
+        place = (weight.data_ptr(), weight.numel())
+        if weight.numel() and place in kept:
+            tied[name] = kept[place]
+        else:
+            kept[place] = name
+            weights[name] = weight.contiguous()
+    return weights, tied
+
+
+def _digest(weights: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(f"{name} {tuple(weights[name].shape)} {weights[name].dtype}".encode())
+        digest.update(weights[name].numpy().data)
+    return digest.hexdigest()
+
+
+def _load_weights(model: Model, path: Path) -> None:
+    """Raises RuntimeError or ValueError if the weights are not this model's, or not as they were written."""
+    with safe_open(path, framework="pt") as file:
+        weights, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    if about.get("sha256", _digest(weights)) != _digest(weights):
+        raise ValueError("the weights differ from what was written; copy the file again")
+    _, tied = _untied(model)
+    model.load_state_dict(weights | {name: weights[kept] for name, kept in tied.items()})
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -52,7 +88,7 @@ def load_model(folder: Path) -> Model:
         )
     try:
         model = build_model(settings["model"])
-        load_weights(model, path)
+        _load_weights(model, path)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, ElmanError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{path}: damaged, or not of this run's config.toml: {reason}") from error
