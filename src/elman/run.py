@@ -109,11 +109,9 @@ class Run:
 
     def curve(self) -> list[dict[str, Any]]:
         """The rows of ``metrics.jsonl``: one per validation. Raises RunError if it is damaged."""
-        path = self.path / "metrics.jsonl"
-        try:
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-        except ValueError as error:
-            raise RunError(f"{path}: damaged: {error}") from error
+        from elman.report.curve import read_rows
+
+        return read_rows(self.path)
 
     def evaluate(self, *data: Data, format: str | None = None, scaled: bool = False) -> "Evaluation":
         """Every metric of the task with a 95 % interval, and the baselines beside it.
@@ -481,9 +479,10 @@ def gather(
 def sources(data: Sequence[Data], format: str | None = None) -> list[Source]:
     """Flatten what was given into sources. Raises UsageError if there is nothing.
 
-    An array, or a list of arrays, is taken with the labels after it, as scikit-learn does: ``(X, y)`` or ``(X,)``.
+    An array, or a list of arrays, is taken with the labels after it, as scikit-learn does: ``(X, y)`` or ``(X,)``. So is whatever
+    stands before an array or a list of as many labels.
     """
-    if data and _is_array(data[0]) and len(data) <= 2:
+    if len(data) <= 2 and data and (_is_array(data[0]) or (len(data) == 2 and _are_labels(data[1], data[0]))):
         return [Source(Arrays(*data))]  # type: ignore[arg-type]
     flat: list[Source] = []
     for one in data:
@@ -501,6 +500,16 @@ def _is_array(one: object) -> bool:
     if isinstance(one, list | tuple):
         return bool(one) and _is_array(one[0])
     return hasattr(one, "__array__") and len(getattr(one, "shape", ())) > 0 and not hasattr(one, "columns")
+
+
+def _are_labels(one: object, of: object) -> bool:
+    """Whether ``one`` holds a label for each row of ``of``, which is no file then."""
+    if isinstance(of, str | Path | Source | Arrays) or isinstance(one, str | Path | Source | Arrays):
+        return False
+    if not isinstance(one, list | tuple):
+        return _is_array(one)
+    files = isinstance(of, list | tuple) and any(isinstance(path, str | Path) and Path(path).exists() for path in of)
+    return not files and not hasattr(one[0] if one else "", "columns") and len(one) == len(of)  # type: ignore[arg-type]
 
 
 def new_folder(out: str | Path | None, task: str, encoder: str, *, resume: bool = False) -> Path:

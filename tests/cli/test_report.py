@@ -81,6 +81,43 @@ def test_what_is_damaged_is_told(elman: "Line", data: "Data", name: str, content
     assert f"run/{name}: damaged" in done.message
 
 
+def test_a_log_that_is_cut_is_read_alike_by_both(elman: "Line", data: "Data") -> None:
+    shutil.copytree(data.load, "run")
+    log = Path("run/metrics.jsonl")
+    whole = log.read_text()
+    log.write_text(whole + '{"update": 3')
+    for arguments in (("run",), ("run", "--watch")):
+        done = elman("report", *arguments)
+        assert done.code == 2
+        assert (
+            f"run/metrics.jsonl: damaged: expected a JSON object in line {len(whole.splitlines()) + 1}" in done.message
+        )
+    Path("run/result.json").unlink()
+    assert elman("report", "run").code == 0
+    rows = Path("run/report/learning-curve.csv").read_text().splitlines()[1:]
+    assert len(rows) == len(whole.splitlines())
+
+
+def test_watching_a_run_that_is_removed_ends_with_a_message(data: "Data", tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(data.load, run)
+    (run / "result.json").unlink()
+    code = "from elman.cli.main import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "report", run, "--watch"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as watching:
+        assert watching.stdout is not None
+        assert watching.stdout.readline().startswith("update ")
+        shutil.rmtree(run)
+        _, err = watching.communicate(timeout=30)
+    assert watching.returncode == 2
+    assert "config.toml is gone" in " ".join(err.split())
+    assert "Traceback" not in err
+
+
 def test_no_run_and_no_data(elman: "Line", data: "Data") -> None:
     assert elman("report", "nowhere").code == 2
     done = elman("report", data.load, "nowhere.csv")

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from elman.data.codec import Push, load_codec
 from elman.data.guard import InputGuard
 from elman.data.scaling import Scaler
-from elman.data.sequence_codec import LIMIT, MOST_PARTS, SequenceCodec, level_of, numbers, parts_of, tokens
+from elman.data.sequence_codec import LIMIT, SequenceCodec, level_of, numbers, tokens
 from elman.data.sequences import Floats, Layout, SequenceColumns, SequenceSet
+from elman.data.word_parts import MOST_PARTS, WordParts, parts_of
 from elman.errors import DataError
 
 
@@ -71,14 +72,26 @@ def test_texts_become_ids_and_what_is_rare_or_new_is_unknown() -> None:
 
 def test_words_are_read_with_the_letters_they_are_made_of() -> None:
     codec = fitted(of_texts("dull", "fun"), parts=True)
-    inputs = codec.encode_text("dull dullness")
-    assert inputs["parts"].shape[0] == 2
+    inputs = codec.complete(codec.encode_text("dull dullness"))
+    assert inputs["parts"].shape == (2, 26)
     known, new = ({int(p) for p in row if p} for row in inputs["parts"])
     assert len(known) == 10  # <du dul ull ll> <dul dull ull> <dull dull> <dull>
     assert len(known & new) >= 6  # all but those with the end of the word
     assert "parts" not in fitted(of_texts("dull", "fun"), parts=True, level="char").encode_text("dull")
     assert parts_of("a") == parts_of("a")
     assert len(parts_of("x" * 500)) == MOST_PARTS
+
+
+def test_the_parts_of_every_word_are_found_again() -> None:
+    words = [f"word{number}" for number in range(3000)]
+    known = WordParts()
+    rows = known.rows(words)
+    assert rows.min() == 1
+    assert known.rows(words[::-1]).tolist() == rows[::-1].tolist()
+    whole = known.look_up(rows, trim=False)
+    assert whole.shape == (3000, MOST_PARTS)
+    assert all([p for p in row if p] == parts_of(word) for word, row in zip(words, whole.tolist(), strict=True))
+    assert not known.look_up(np.zeros((2, 3), np.int32)).any()
 
 
 def test_at_most_so_many_steps_are_read() -> None:

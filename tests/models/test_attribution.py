@@ -1,10 +1,12 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from elman.layers.pooling import MODES, Mode, at_end
-from elman.models.attribution import integrated_gradients
+from elman.models.attribution import GAP, integrated_gradients
 from elman.models.build import EncoderConfig
 from elman.models.many_to_one import ManyToOne
 
@@ -23,7 +25,7 @@ def first(outputs: Tensor) -> Tensor:
 def test_the_shares_add_up_to_what_is_explained(pooling: Mode) -> None:
     model, lengths = make(pooling), torch.tensor([7, 3])
     inputs = {"values": torch.randn(2, 7, 2)}
-    shares, explained = integrated_gradients(model, inputs, lengths, first, points=300)
+    shares, explained = integrated_gradients(model, inputs, lengths, first, points=[300])
     features, _ = model.eval()(inputs, model.begin({}, 2), lengths)
     nothing, _ = model({"values": torch.zeros(2, 7, 2)}, model.begin({}, 2), lengths)
     difference = (model.head(at_end(features, lengths)) - model.head(at_end(nothing, lengths)))[:, 0]
@@ -39,7 +41,7 @@ def test_of_a_linear_model_each_share_is_weight_times_input(monkeypatch: pytest.
     monkeypatch.setattr(model, "encode", lambda x, state, _: (x.cumsum(1), state))
     monkeypatch.setattr(model, "head", lambda features: features @ weight.T)
     x = torch.randn(1, 4, 2)
-    shares, _ = integrated_gradients(model, {"values": x}, torch.tensor([4]), first, points=3)
+    shares, _ = integrated_gradients(model, {"values": x}, torch.tensor([4]), first, points=[3])
     np.testing.assert_allclose(shares[0], x[0] * weight[0], rtol=1e-5)
 
 
@@ -49,3 +51,19 @@ def test_what_says_whether_a_number_was_there_has_no_share() -> None:
     shares, _ = integrated_gradients(model, inputs, torch.tensor([5]), first)
     assert shares[..., :2].any()
     assert not shares[..., 2:].any()
+
+
+def test_more_points_are_taken_until_the_shares_add_up() -> None:
+    model = make("last")
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(4)  # a path with sharp turns
+    inputs = {"values": 3 * torch.randn(4, 9, 2)}
+    lengths = torch.tensor([9, 9, 5, 2])
+
+    def gap(points: Sequence[int]) -> float:
+        shares, explained = integrated_gradients(model, inputs, lengths, first, points)
+        return float(((shares.sum((1, 2)) - explained).abs() / explained.abs().clamp(min=0.1)).max())
+
+    assert gap([8]) > GAP
+    assert gap([8, 32, 128, 512, 2048]) <= GAP

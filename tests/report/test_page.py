@@ -18,9 +18,9 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.patches import Rectangle
 
 from elman.errors import RunError
-from elman.report.files import keep, kept
+from elman.report.files import keep, kept, svg
 from elman.report.page import Material, write_report
-from elman.report.plots import NARROW, WIDE, Plotted, draw, is_plot
+from elman.report.plots import NARROW, WIDE, Plotted, Size, draw, is_plot
 from elman.report.scorecard import Figure, Scorecard
 from elman.report.sections import learning_curve
 from elman.tasks.exhibits import (
@@ -270,6 +270,56 @@ def test_the_csv_holds_what_is_drawn(made: Path, name: str, check: Callable[[lis
 def test_the_large_confusion_matrix_is_in_its_csv(made: Path) -> None:
     rows = numbers(made / "report" / "confusion-40.csv")
     assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == [list(row) for row in confusion(40).counts]
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+@pytest.mark.parametrize("labels", [3, 20, 30, 77])
+def test_a_confusion_matrix_names_its_own_labels(labels: int, size: Size) -> None:
+    names = [f"{chr(97 + i % 26)}{i:02d} and a name too long to stand" for i in range(labels)]
+    matrix = Confusion(name="c", title="C", caption="", labels=names, counts=np.eye(labels, dtype=np.int64).tolist())
+    (axes,) = draw(matrix, size).axes
+    for axis in (axes.xaxis, axes.yaxis):
+        places, shown = axis.get_majorticklocs().tolist(), [text.get_text() for text in axis.get_majorticklabels()]
+        assert shown == [f"{names[round(place)][:13]}…" for place in places]
+        assert places == list(range(0, labels, round(places[1])))
+        assert len(places) <= size.named
+        assert len(places) >= 10 or labels == 3
+    assert ("is named" in axes.get_xlabel()) == (labels > size.named)
+
+
+@pytest.mark.parametrize("best", [0.5, 1e-3, 1e-12])
+def test_a_falling_loss_has_plain_figures(best: float) -> None:
+    rows = [{"update": i, "train_loss": loss, "valid_loss": loss} for i, loss in enumerate(np.geomspace(20, best, 30))]
+    curve = learning_curve(rows)
+    (axes,) = draw(curve).axes
+    assert axes.get_yscale() == "log"
+    low, high = axes.get_ylim()
+    labels = [text.get_text() for text in axes.yaxis.get_majorticklabels()]
+    seen = [text for text, at in zip(labels, axes.get_yticks(), strict=True) if low <= at <= high]
+    assert len(seen) >= 2
+    assert [float(text) for text in seen] == [pytest.approx(at) for at in axes.get_yticks() if low <= at <= high]
+    assert not any(text.get_text() for text in axes.yaxis.get_minorticklabels())
+    drawing = svg(curve)
+    assert "$\\" not in drawing
+    assert f">{seen[0]}<" in drawing
+
+
+def test_the_surest_mark_is_seen_whole() -> None:
+    sure = Reliability(name="r", title="R", caption="", confidence=[1.0], accuracy=[1.0], count=[5])
+    (axes,) = draw(sure).axes
+    (marks,) = (one for one in axes.collections if isinstance(one, PathCollection))
+    assert not marks.get_clip_on()
+
+
+@pytest.mark.parametrize(
+    ("folder", "title"), [("demo/run", "demo"), ("run/runs", "forecast"), ("runs/load", "load"), ("demo/runs", "demo")]
+)
+def test_a_page_is_called_after_what_tells_it_from_others(material: Material, folder: str, title: str) -> None:
+    run = material.run / folder
+    run.mkdir(parents=True)
+    text = write_report(replace(material, run=run, exhibits=[])).read_text(encoding="utf-8")
+    assert f"<h1>{title}</h1>" in text
+    assert f"<title>{title}: forecast</title>" in text
 
 
 def test_scores_and_learning_curve_are_in_their_csv(made: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from elman.errors import RunError
 from elman.report import watch as module
-from elman.report.watch import braille, chart, read_rows, watch
+from elman.report.watch import braille, chart, watch
 
 
 def row(update: int, train: float | None = 2.0, valid: float | None = 1.0, *, kept: bool = True) -> dict[str, object]:
@@ -19,6 +21,7 @@ def row(update: int, train: float | None = 2.0, valid: float | None = 1.0, *, ke
 
 
 def write(run: Path, *rows: dict[str, object], more: str = "") -> None:
+    (run / "config.toml").touch()
     (run / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows) + more)
 
 
@@ -59,12 +62,6 @@ def test_chart_without_any_loss() -> None:
     assert "no validation" in chart([row(1, None, None)], 60, 8, finished=True).plain
 
 
-def test_a_line_that_is_being_written_waits(tmp_path: Path) -> None:
-    write(tmp_path, row(1), row(2), more='{"update": 3, "ep')
-    assert [one["update"] for one in read_rows(tmp_path)] == [1, 2]
-    assert read_rows(tmp_path / "nowhere") == []
-
-
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_finished_run_is_drawn_once(tmp_path: Path, terminal: bool) -> None:
     write(tmp_path, row(1, 4.0, 3.0), row(2, kept=False))
@@ -90,3 +87,27 @@ def test_follows_until_the_run_is_finished(tmp_path: Path, monkeypatch: pytest.M
     follower.join(20)
     assert not follower.is_alive()
     assert [line.split()[1] for line in out.getvalue().splitlines()] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_run_that_is_removed_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    monkeypatch.setattr(module, "EVERY", 0.01)
+    run = tmp_path / "run"
+    run.mkdir()
+    write(run, row(1))
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=80, height=20)
+    told: list[str] = []
+
+    def follow() -> None:
+        with pytest.raises(RunError) as error:
+            watch(run, console, None)
+        told.append(str(error.value))
+
+    follower = threading.Thread(target=follow, daemon=True)
+    follower.start()
+    follower.join(0.1)
+    assert follower.is_alive()
+    shutil.rmtree(run)
+    follower.join(20)
+    assert not follower.is_alive()
+    assert "config.toml is gone" in told[0]

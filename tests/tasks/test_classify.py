@@ -177,8 +177,30 @@ def test_the_shares_of_a_series_are_told_by_step_and_feature(tmp_path: Path) -> 
     run = elman.fit("classify", *data, out=tmp_path / "run", **QUICK)
     told = run.predict(data[0], explain=True).frame()["explanation"][0]
     assert set(told[0]) == {"step", "feature", "share"}
-    sizes = [abs(one["share"]) for one in told]
+    sizes = [abs(one["share"]) for one in told if one["step"]]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_shares_of_a_long_series_add_up_with_the_rest(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(30, 20, 3))
+    run = elman.fit("classify", x, ["a", "b"] * 15, out=tmp_path / "run", **QUICK)
+    told = run.predict(x, explain=True).frame()
+    assert isinstance(run.task, Classify)
+    encoded = run.task._encode(run.task._read([Source(Arrays(x))], labels="optional"))
+    for row, shares in zip(told["explanation"].to_list(), run.task.shares(run.model, encoded), strict=True):
+        assert (row[-1]["step"], row[-1]["feature"], len(row)) == (None, "all others", 21)
+        assert math.isclose(sum(one["share"] for one in row), float(shares.sum()), abs_tol=1e-4)
+
+
+def test_data_frames_and_lists_with_labels_beside_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame({"a": rng.normal(size=30), "b": rng.normal(size=30)})
+    labels = ["x", "y"] * 15
+    series = elman.fit("classify", frame, pl.Series(labels), out=tmp_path / "series", **QUICK)
+    arrays = elman.fit("classify", frame.to_numpy(), labels, out=tmp_path / "arrays", **QUICK)
+    assert series.predict(frame.to_numpy()).frame().equals(arrays.predict(frame.to_numpy()).frame())
+    texts = elman.fit("classify", ["so good", "so bad"] * 15, labels, out=tmp_path / "texts", **QUICK)
+    assert texts.task.codec.to_json()["vocabulary"] is not None
 
 
 def aligned(count: int = 24) -> pl.DataFrame:
@@ -201,8 +223,32 @@ def test_labels_at_every_row(tmp_path: Path) -> None:
     assert predictions.columns[:3] == ["id", "time", "state"]
     assert len(predictions) == len(frame)
     assert len(last.predict(frame).frame()) == 24
+    told = every.predict(frame, explain=True).frame()
+    ends = told.with_row_index().group_by("id").agg(pl.col("index").max())["index"]
+    assert sorted(ends) == [i for i, one in enumerate(told["explanation"]) if one is not None]
+    assert every.evaluate(frame).unit == "rows"
     exhibits = every.task.exhibits(every.model, every.task.test([Source(frame)]))
     assert [one.name for one in exhibits] == ["confusion", "reliability"]
+
+
+def test_selection_looks_at_what_is_scored(tmp_path: Path) -> None:
+    """Every row is `on` but the last, which tells: all are learned from, the last is what counts."""
+    rng = np.random.default_rng(3)
+    rows = [(i, t, rng.normal(), ("on" if t < 5 else "ab"[i % 2])) for i in range(40) for t in range(6)]
+    frame = pl.DataFrame(rows, schema=["id", "t", "x", "s"], orient="row")
+    longer = {"training": {"updates": 100, "batch_size": 8}}
+    options: dict[str, Any] = {"id": "id", "time": "t", "label": "s", "hidden": 8, "settings": longer}
+    run = elman.fit("classify", frame, out=tmp_path / "run", **options)
+    assert run.fitted.best["accuracy"] < 0.7
+    every = elman.fit("classify", frame, out=tmp_path / "all", score="all", **options)
+    assert every.fitted.best["accuracy"] > 0.8
+    assert every.evaluate(frame).baselines["majority"]["accuracy"] == pytest.approx(5 / 6)
+
+
+def test_held_out_sequences_that_training_has_too_are_told() -> None:
+    x = np.repeat(np.random.default_rng(0).normal(size=(10, 4, 1)), 8, axis=0)
+    task = prepared(Arrays(x, ["a", "b"] * 40))
+    assert any("held-out sequences stand in the training part too" in note for note in task.notes)
 
 
 def test_the_report_shows_what_went_wrong(tmp_path: Path) -> None:

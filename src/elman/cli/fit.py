@@ -111,7 +111,7 @@ def command(
         str | None, typer.Option(help="classify, regress: last or all rows, where labels vary within an --id.")
     ] = None,
     class_weights: Annotated[
-        str | None, typer.Option(help="classify: balanced makes rare labels count as much as frequent ones.")
+        str | None, typer.Option(help="classify: balanced makes rare labels count as much; probabilities are then of such data.")
     ] = None,
 ) -> None:
     """Train a model on DATA and keep it in a run folder."""

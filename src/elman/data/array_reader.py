@@ -1,13 +1,14 @@
 """Reads labelled sequences from arrays in memory."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.arrays import Arrays
-from elman.data.label_cells import label_text
+from elman.data.label_cells import in_one_form, label_text
 from elman.data.rows import counted
 from elman.data.sequences import Cell, Floats, Layout, SequenceColumns, SequenceSet
 from elman.data.source import size_fault, too_large

@@ -1,19 +1,24 @@
 """Labels as people store them: one in a cell, several in a cell, or a column of 0 and 1 for each."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from elman.data.rows import Rows
-from elman.data.sequences import Cell, SequenceColumns
+from elman.data.sequences import Cell, LabelKind, Layout, SequenceColumns
 from elman.errors import DataError
 
 SEPARATOR = "|"
 """Between several labels in one cell of text."""
 
 _FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
+_TRUTHS = {"true", "false"}
+_NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_WHOLE = re.compile(r"\+?(-?[0-9]+)(?:\.0*)?")
 
 
 def read_labels(rows: Rows, columns: SequenceColumns, *, required: bool, notes: list[str]) -> list[Cell] | None:
@@ -71,6 +76,50 @@ def split_labels(text: str) -> Cell:
     ('news', 'sport')
     """
     return _each_once(part.strip() for part in text.split(SEPARATOR))
+
+
+def in_one_form(
+    cells: Sequence[Cell], fitted: Layout | None, *, together: bool
+) -> tuple[list[Cell], tuple[LabelKind, ...]]:
+    """Cells with every label written in one way, however they were stored, and what the labels of each column are.
+
+    Where all labels of a column are numbers, whole ones lose their point ("1.0" is "1"); where all are false and true,
+    they are in lower case. Anything else stays as it stands, and so does a column with "007", which names something.
+
+    Args:
+        cells: of one column, or one label per column; not those made of columns of 0 and 1.
+        fitted: the layout of the training data, which settles what the labels are; None: this is that data.
+        together: a cell holds any number of labels of one column.
+
+    >>> in_one_form([("1.0",), ("2",)], None, together=False)
+    ([('1',), ('2',)], ('number',))
+    >>> in_one_form([("1.0",), ("a",)], None, together=False)
+    ([('1.0',), ('a',)], ('text',))
+    """
+    columns = [set(chain.from_iterable(cells))] if together else [set(column) for column in zip(*cells, strict=True)]
+    kinds = tuple(map(_kind, columns)) if fitted is None else fitted.label_kinds
+    if len(kinds) != len(columns):  # not known, or as many labels as the task will refuse
+        return list(cells), kinds
+    plain = [{label: _plain(label, kind) for label in labels} for labels, kind in zip(columns, kinds, strict=True)]
+    if together:
+        return [_each_once(plain[0][label] for label in cell) for cell in cells], kinds
+    return [tuple(names[label] for names, label in zip(plain, cell, strict=True)) for cell in cells], kinds
+
+
+def _kind(labels: Iterable[str]) -> LabelKind:
+    known = set(labels)
+    if known and all(map(_NUMBER.fullmatch, known)):
+        return "number"
+    if known and _TRUTHS.issuperset(map(str.lower, known)):
+        return "truth"
+    return "text"
+
+
+def _plain(label: str, kind: LabelKind) -> str:
+    if kind == "truth" and label.lower() in _TRUTHS:
+        return label.lower()
+    whole = _WHOLE.fullmatch(label) if kind == "number" and _NUMBER.fullmatch(label) else None
+    return {"-0": "0"}.get(whole[1], whole[1]) if whole else label
 
 
 def _each_once(labels: Iterable[str]) -> Cell:

@@ -1,7 +1,6 @@
 """Labelled sequences to arrays, and answers back to labels and units: the codec of the many-to-one tasks."""
 
 import re
-import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -16,6 +15,7 @@ from elman.data.sequences import Cell, Layout, SequenceSet
 from elman.data.source import size_fault, too_large
 from elman.data.text import characters
 from elman.data.vocabulary import UNKNOWN, Vocabulary
+from elman.data.word_parts import WordParts
 from elman.errors import DataError
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -25,9 +25,6 @@ Answers: TypeAlias = Literal["one", "several", "numbers"]
 """What an answer is: one of the labels, any of them at once, or numbers."""
 
 LIMIT = 8.0  # standard deviations at which numbers are cut: one wild value must not decide the answer
-PARTS = 20_000
-"""Numbers that parts of words are known by; two parts may share one."""
-SHORTEST_PART, LONGEST_PART, MOST_PARTS = 3, 6, 60
 _TOKEN = re.compile(r"'\w+|\w+|[^\w\s]")
 _LONGEST_WORD = 20
 """Letters of a word, in the mean, beyond which blanks do not part words: Chinese, Japanese and Thai are then read by character."""
@@ -47,14 +44,6 @@ def level_of(texts: Sequence[str]) -> Level:
     """How texts are best read: by word where blanks part words, else by character."""
     words = [word for text in texts[:1000] for word in text.split()]
     return "char" if words and sum(map(len, words)) / len(words) > _LONGEST_WORD else "word"
-
-
-def parts_of(word: str) -> list[int]:
-    """The letters of a word in a row, 3 to 6 of them with its ends marked, each by a number from 1 to `PARTS`."""
-    marked = f"<{word}>"
-    sizes = range(SHORTEST_PART, min(LONGEST_PART, len(marked)) + 1)
-    found = [marked[at : at + size] for size in sizes for at in range(len(marked) - size + 1)]
-    return [1 + zlib.crc32(part.encode("utf-8", "surrogatepass")) % PARTS for part in found[:MOST_PARTS]]
 
 
 @CODECS.register("sequence")
@@ -93,7 +82,7 @@ class SequenceCodec(Codec):
     ) -> None:
         self.layout, self.answers, self.outputs = layout, answers, tuple(outputs)
         self.vocabulary, self.level, self.casing, self.longest = vocabulary, level, casing, longest
-        self.parts = parts
+        self.parts, self._words = parts, WordParts()
         self.scaler, self.guard, self.masked = scaler, guard, masked
         self.target = target
         self._places = {label: place for place, label in enumerate(self.outputs)}
@@ -141,7 +130,7 @@ class SequenceCodec(Codec):
         return tokens(text, self.level, self.casing)[: self.longest] or [UNKNOWN]
 
     def encode(self, data: SequenceSet) -> list[dict[str, Array]]:
-        """The model's inputs of each sequence, name -> (T_i, ...)."""
+        """The model's inputs of each sequence, name -> (T_i, ...), but for what `complete` adds to a batch of them."""
         if data.texts is not None:
             return [self.encode_text(text) for text in data.texts]
         assert data.values is not None
@@ -151,15 +140,18 @@ class SequenceCodec(Codec):
         return self._encode_symbols(self.split(text))
 
     def _encode_symbols(self, symbols: list[str]) -> dict[str, Array]:
-        """ "symbols" (T,), and "parts" (T, P) with 0 for none where words have parts."""
         assert self.vocabulary is not None
         inputs: dict[str, Array] = {"symbols": self.vocabulary.encode(symbols)}
         if self.parts:
-            inputs["parts"] = np.zeros((len(symbols), MOST_PARTS), np.int32)
-            for row, symbol in zip(inputs["parts"], symbols, strict=True):
-                found = parts_of(symbol)
-                row[: len(found)] = found
+            inputs["words"] = self._words.rows(symbols)
         return inputs
+
+    def complete(self, inputs: Mapping[str, Array], *, trim: bool = True) -> dict[str, Array]:
+        """Inputs (..., T) with "parts" (..., T, P) in the place of "words": P is large, and a batch is not held for long."""
+        known = dict(inputs)
+        if "words" in known:
+            known["parts"] = self._words.look_up(known.pop("words"), trim=trim)
+        return known
 
     def encode_values(self, values: Floats) -> dict[str, Array]:
         """(T, C) in raw units -> "values" (T, C), and "observed" where training had missing ones."""
@@ -227,7 +219,7 @@ class SequenceCodec(Codec):
         if len(symbols) != 1:
             raise DataError(f'expected "x" to be one {self.level}, got {len(symbols)} in {symbol!r}; send one a line')
         flags = [] if symbols[0] in self.vocabulary else [f"unknown symbol {symbol!r}"]
-        return Steps(self._encode_symbols(symbols), memory, flags)
+        return Steps(self.complete(self._encode_symbols(symbols), trim=False), memory, flags)
 
     def _row(self, x: Json) -> Floats:
         """The features (C,) of a row given as a list, or as {column: value} with categories by their column."""

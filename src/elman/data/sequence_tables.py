@@ -9,9 +9,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from elman.data.feature_columns import FeatureColumns
-from elman.data.label_cells import read_labels
+from elman.data.label_cells import in_one_form, read_labels
 from elman.data.rows import Rows, counted
-from elman.data.sequences import Cell, Floats, Layout, SequenceColumns, SequenceSet
+from elman.data.sequences import Cell, Floats, LabelKind, Layout, SequenceColumns, SequenceSet
 from elman.data.source import Source
 from elman.data.tables import TABLE_KINDS, Table, read_table
 from elman.data.times import parse_times, show_time
@@ -139,6 +139,9 @@ class _Reader:
         self._cells = read_labels(rows, names, required=required, notes=self.notes)
         if required and self._cells is None:
             raise DataError(f"{rows.name}: expected labels; name the column that holds them with --label")
+        self._kinds: tuple[LabelKind, ...] = ()
+        if self._cells is not None and not (names.multi and len(names.label) > 1):  # else they are names of columns
+            self._cells, self._kinds = in_one_form(self._cells, fitted, together=names.multi)
 
     def read(self) -> SequenceSet:
         if self._names.text:
@@ -151,12 +154,12 @@ class _Reader:
         texts = self._rows.column(column).cast(pl.String).fill_null("")
         if empty := int((texts.str.strip_chars() == "").sum()):
             self.notes.append(f"column {column!r}: {empty} of {len(texts)} texts are empty")
-        layout = self._fitted or Layout("text", self._names)
+        layout = self._fitted or Layout("text", self._names, label_kinds=self._kinds)
         return self._gather(layout, self._single_rows(), self._row_ids(), texts=tuple(texts.to_list()))
 
     def _plain(self) -> SequenceSet:
         names, values, categories = self._features()
-        layout = self._fitted or Layout("table", self._names, names, categories)
+        layout = self._fitted or Layout("table", self._names, names, categories, label_kinds=self._kinds)
         return self._gather(layout, self._single_rows(), self._row_ids(), values=np.split(values, len(values)))
 
     def _long(self, column: str) -> SequenceSet:
@@ -165,9 +168,8 @@ class _Reader:
         parts = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
         names, values, categories = self._features()
         aligned = self._fitted.aligned if self._fitted else any(self._changes(part) is not None for part in parts)
-        layout = self._fitted or Layout(
-            "long", replace(self._names, time_format=time_format), names, categories, aligned=aligned
-        )
+        columns = replace(self._names, time_format=time_format)
+        layout = self._fitted or Layout("long", columns, names, categories, aligned, self._kinds)
         return self._gather(layout, parts, ids, values=[values[part] for part in parts], times=times)
 
     def _gather(

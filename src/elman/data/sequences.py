@@ -13,6 +13,8 @@ Floats: TypeAlias = NDArray[np.float64]
 Form: TypeAlias = Literal["text", "table", "long", "ts", "arrays"]
 Cell: TypeAlias = tuple[str, ...]
 """What a label column says at one place: one label, several of them, or one number per column, as text."""
+LabelKind: TypeAlias = Literal["number", "truth", "text"]
+"""What all labels of a column are: numbers, false and true, or anything else."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Layout:
         names: (C,) what the features of a step are called; a category is one 0/1 feature, "column=category".
         categories: column of text -> its categories, as in training.
         aligned: labels were given at every row of a sequence, not once for all of it.
+        label_kinds: what the labels of each column were; one for all where a cell holds several; () if not known.
     """
 
     form: Form
@@ -57,6 +60,7 @@ class Layout:
     names: tuple[str, ...] = ()
     categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
     aligned: bool = False
+    label_kinds: tuple[LabelKind, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -65,6 +69,7 @@ class Layout:
             "names": list(self.names),
             "categories": {name: list(values) for name, values in self.categories.items()},
             "aligned": self.aligned,
+            "label_kinds": list(self.label_kinds),
         }
 
     @classmethod
@@ -78,6 +83,7 @@ class Layout:
             tuple(values["names"]),
             {name: tuple(known) for name, known in values["categories"].items()},
             values["aligned"],
+            tuple(values.get("label_kinds", ())),  # runs of earlier versions have none
         )
 
 

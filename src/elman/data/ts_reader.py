@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from elman.data.label_cells import in_one_form
 from elman.data.rows import counted
-from elman.data.sequences import Cell, Floats, Layout, SequenceColumns, SequenceSet
+from elman.data.sequences import Cell, Floats, LabelKind, Layout, SequenceColumns, SequenceSet
 from elman.data.source import Source, check_text, size_fault, too_large
 from elman.errors import DataError
 
@@ -36,20 +37,24 @@ def read_ts(sources: Sequence[Source], layout: Layout | None, *, required: bool)
         files.append(_File(source, width, "as in training" if layout else f"as in {sources[0].name}"))
         width = width or files[0].width
     notes = [note for file in files for note in file.notes]
-    labels = _labels(files, required, notes)
+    cells = _labels(files, required, notes)
+    kinds: tuple[LabelKind, ...] = ()
+    if cells is not None:
+        cells, kinds = in_one_form(cells, layout, together=False)
+    names = tuple(str(number + 1) for number in range(width or 0))
     return SequenceSet(
         name=", ".join(file.name for file in files),
-        layout=layout or Layout("ts", SequenceColumns(), tuple(str(number + 1) for number in range(width or 0))),
+        layout=layout or Layout("ts", SequenceColumns(), names, label_kinds=kinds),
         texts=None,
         values=tuple(values for file in files for values in file.values),
-        labels=labels,
+        labels=None if cells is None else tuple((cell,) for cell in cells),
         ids=tuple(str(number + 1) for file in files for number in range(len(file.values))),
         places=tuple(f"{file.name}, line {line}" for file in files for line in file.lines),
         notes=tuple(notes),
     )
 
 
-def _labels(files: "Sequence[_File]", required: bool, notes: list[str]) -> tuple[tuple[Cell, ...], ...] | None:
+def _labels(files: "Sequence[_File]", required: bool, notes: list[str]) -> list[Cell] | None:
     for file in files:
         if not file.header.labelled:
             if required:
@@ -61,7 +66,7 @@ def _labels(files: "Sequence[_File]", required: bool, notes: list[str]) -> tuple
         if missing:
             notes.append(f"{file.name}: {len(missing)} of {len(file.lines)} labels are missing; no label is used")
             return None
-    return tuple(((label,),) for file in files for label in file.labels)
+    return [(label,) for file in files for label in file.labels]
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,10 @@ class MeanOfPlaces(ClassificationMetric):
 
 
 class Accuracy(MeanOfPlaces):
-    """Fraction of places whose prediction is right; with `multi` right in every label (subset accuracy)."""
+    """Fraction of places predicted exactly as they are labelled.
+
+    With `multi` every label of a place must be right (subset accuracy).
+    """
 
     name = "accuracy"
     higher_is_better = True
@@ -68,8 +71,9 @@ class Accuracy(MeanOfPlaces):
 
 
 class CrossEntropy(MeanOfPlaces):
-    """Mean negative log probability of the true class, nats; with `multi` the mean over labels of the binary one.
+    """Mean negative log probability given to what is true, in nats.
 
+    With `multi` the mean over labels of the binary one.
     Probabilities below 2.2e-16 count as that, and with `multi` those above 1 - 2.2e-16 as that.
     """
 

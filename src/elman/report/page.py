@@ -24,6 +24,8 @@ from elman.report.words import headline, label, number
 from elman.tasks.exhibits import AnyExhibit
 
 PAGE = "report.html"
+NO_TITLES = ("", "run", "runs")
+"""Names of folders that do not tell a run from another."""
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """What a browser holds the page to, whatever a text or a label in it says: nothing is fetched, no script is run."""
 
@@ -57,7 +59,7 @@ def write_report(material: Material, out: Path | None = None) -> Path:
     """Write the page, into the run folder or to ``out``, and the files of its figures."""
     path = out or material.run / PAGE
     linked = path.absolute().parent == material.run.absolute()
-    name = material.run.absolute().name
+    name = _title(material)
     parts = [
         f'<header><p class="kicker">elman report · {escape(material.task)}</p><h1>{escape(name)}</h1>'
         f'<p class="headline">{_lead(material)}</p>{facts(material.facts)}</header>',
@@ -76,6 +78,12 @@ def write_report(material: Material, out: Path | None = None) -> Path:
     )
     write_text(path, text)
     return path
+
+
+def _title(material: Material) -> str:
+    """The name of the run's folder, or of the one around it where that says nothing; else the task."""
+    folder = material.run.absolute()
+    return next((name for name in (folder.name, folder.parent.name) if name not in NO_TITLES), material.task)
 
 
 def _lead(material: Material) -> str:

@@ -1,5 +1,6 @@
 """Exhibits drawn with matplotlib, in the palette of the page; each at two sizes, so that a phone shows legible text."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ INK, SOFT, LINE, PAPER, ACCENT, SECOND = (LIGHT[n] for n in ("ink", "soft", "lin
 COLOURS = (ACCENT, SOFT, SECOND, LIGHT["third"], LIGHT["fourth"], INK)
 NUMBERED = 20  # labels of a confusion matrix whose cells carry their counts
 LOG_FROM = 20  # largest over smallest value of a curve, from which its axis is logarithmic
+FEW_TICKS_FROM = 1000  # largest over smallest, from which only powers of ten are ticks
 MANY_POINTS = 500  # of a scatter plot; from there they are one picture, not as many shapes
 LONGEST = 28  # characters of a label
 
@@ -36,6 +38,7 @@ class Size:
         width, row: of the plot, and the usual height, in inches of 96 pixels.
         ticks, legend: of an axis of times, and entries of a legend side by side.
         numbered: labels of a confusion matrix whose cells carry their counts.
+        named: labels side by side on an axis of a confusion matrix; of more, every nth is named.
     """
 
     name: str
@@ -44,10 +47,11 @@ class Size:
     ticks: int
     legend: int
     numbered: int
+    named: int
 
 
-WIDE = Size("wide", 7.6, 3.0, 5, 3, NUMBERED)
-NARROW = Size("narrow", 3.7, 2.6, 2, 2, 9)
+WIDE = Size("wide", 7.6, 3.0, 5, 3, NUMBERED, 30)
+NARROW = Size("narrow", 3.7, 2.6, 2, 2, 9, 12)
 
 
 def draw(exhibit: Plotted, size: Size = WIDE) -> "Figure":
@@ -102,10 +106,20 @@ def _lines(exhibit: Lines, size: Size) -> "Figure":
     known = np.concatenate([np.asarray(values, dtype=np.float64) for values in exhibit.lines.values()])
     known = known[np.isfinite(known)]
     if len(known) and known.min() > 0 and known.max() > LOG_FROM * known.min():
-        axes.set_yscale("log")
+        _log(axes, known.max() / known.min())
     _whole_ticks(axes, x)
     figure.legend(loc="outside upper left", ncols=size.legend, borderaxespad=0.1)
     return figure
+
+
+def _log(axes: "Axes", ratio: float) -> None:
+    """A logarithmic axis of values up to ``ratio`` apart, in plain figures: matplotlib's own are mathematical markup."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < FEW_TICKS_FROM else (1,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _whole_ticks(axes: "Axes", x: Floats) -> None:
@@ -186,18 +200,21 @@ def _window(axes: "Axes", window: Window, size: Size, band: str) -> None:
 def _confusion(exhibit: Confusion, size: Size) -> "Figure":
     counts = np.asarray(exhibit.counts, dtype=np.float64)
     shares = shares_of_rows(counts)
-    labels = [short(name, 14) for name in exhibit.labels]
-    figure, (axes,) = _figure(size, size.width * 0.92 if size is NARROW else min(2.0 + 0.42 * len(labels), 6.8))
-    few = len(labels) <= NUMBERED
-    if few:
-        _cells(axes, counts, shares, numbered=len(labels) <= size.numbered)
-        axes.set_xticks(range(len(labels)), labels, rotation=90 if len(labels) > 4 else 0, color=INK)
-        axes.set_yticks(range(len(labels)), labels, color=INK)
+    classes = len(exhibit.labels)
+    figure, (axes,) = _figure(size, size.width * 0.92 if size is NARROW else min(2.0 + 0.42 * classes, 6.8))
+    if classes <= NUMBERED:
+        _cells(axes, counts, shares, numbered=classes <= size.numbered)
     else:
         blue = np.array([int(ACCENT[i : i + 2], 16) / 255 for i in (1, 3, 5)])
         picture = np.concatenate([np.broadcast_to(blue, (*shares.shape, 3)), shares[..., None] ** 0.5], axis=-1)
         axes.imshow(picture, interpolation="none", aspect="auto")
-    axes.set_xlabel("predicted")
+    every = max(1, math.ceil(classes / size.named))
+    places = range(0, classes, every)
+    names = [short(exhibit.labels[place], 14) for place in places]
+    axes.set_xticks(places, names, rotation=90 if classes > 4 else 0, color=INK)
+    axes.set_yticks(places, names, color=INK)
+    some = f"; one label in {every} is named" if every > 1 else ""
+    axes.set_xlabel(f"predicted{some}")
     axes.set_ylabel("true")
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
@@ -233,7 +250,8 @@ def _reliability(exhibit: Reliability, size: Size) -> "Figure":
     axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (4, 3)), label="as sure as right")
     axes.plot(x, y, color=ACCENT, linewidth=1.4, zorder=2)
     share = count[full] / max(count.sum(), 1)
-    axes.scatter(x, y, s=18 + 400 * share, color=ACCENT, zorder=3, label="model; larger: more often", linewidths=0)
+    marks = {"color": ACCENT, "linewidths": 0, "clip_on": False}  # one at 0 or 1 is seen whole
+    axes.scatter(x, y, s=18 + 400 * share, zorder=3, label="model; larger: more often", **marks)
     axes.set_xlabel("probability given")
     axes.set_ylabel("share that was right")
     axes.set_xlim(0, 1.02)

@@ -1,6 +1,5 @@
 """The loss of a running run in the terminal, followed by what training appends to ``metrics.jsonl``."""
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.errors import RunError
+from elman.report.curve import is_finished, read_rows
 from elman.report.words import duration, number
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def watch(run: Path, console: "Console", planned: int | None) -> None:
 
     Args:
         planned: updates of the whole training, for the lines.
+
+    Raises: RunError if the run is removed meanwhile, or its log is damaged.
     """
     if console.is_terminal and console.encoding.lower().startswith("utf"):
         _draw(run, console)
@@ -43,43 +46,33 @@ def _draw(run: Path, console: "Console") -> None:
     from rich.live import Live
 
     with Live(console=console, auto_refresh=False, screen=False) as live:
-        while True:
-            done = is_finished(run)  # before reading: what is written in between comes with the next look
+        for rows, finished in _looks(run):
             height = min(TALLEST, max(4, console.height - 5))
-            live.update(chart(read_rows(run), console.width, height, finished=done), refresh=True)
-            if done:
-                return
-            time.sleep(EVERY)
+            live.update(chart(rows, console.width, height, finished=finished), refresh=True)
 
 
 def _new_rows(run: Path) -> Iterator[Mapping[str, Any]]:
     """Each row once, as it comes, until the run is finished. Rows that a resumed run does over come again."""
     last = 0
-    while True:
-        done = is_finished(run)
-        rows = read_rows(run)
+    for rows, _ in _looks(run):
         last = min(last, len(rows))
         yield from rows[last:]
         last = len(rows)
-        if done:
+
+
+def _looks(run: Path) -> Iterator[tuple[Rows, bool]]:
+    """The rows so far and whether they are all, over and over until they are."""
+    while True:
+        if not (run / "config.toml").is_file():
+            raise RunError(
+                f"{run}: its config.toml is gone, there is no run to watch any more; "
+                f"train again with `elman fit ... --out {run}`, or watch another"
+            )
+        finished = is_finished(run)  # before reading: what is written in between comes with the next look
+        yield read_rows(run), finished
+        if finished:
             return
         time.sleep(EVERY)
-
-
-def is_finished(run: Path) -> bool:
-    return (run / "result.json").is_file()
-
-
-def read_rows(run: Path) -> list[dict[str, Any]]:
-    """The rows so far; a line that is being written is left for the next look."""
-    path = run / "metrics.jsonl"
-    rows = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
-        try:
-            rows.append(json.loads(text))
-        except ValueError:
-            break
-    return rows
 
 
 def line(row: Mapping[str, Any], planned: int | None) -> str:

@@ -132,7 +132,7 @@ class Classify(ManyToOneTask):
         """Divide the scores by the temperature that is likeliest given the validation labels, and `DOUBT`."""
         assert isinstance(model, ManyToOne)
         model.temperature.fill_(1.0)
-        outputs = np.concatenate(self.outputs(model, self._valid, self.codec.layout.aligned)).astype(np.float64)
+        outputs = np.concatenate(self.outputs(model, self._valid, self._every)).astype(np.float64)
         labels = torch.from_numpy(np.concatenate(self._valid.labels))
         scores = torch.from_numpy(outputs)
 

@@ -17,11 +17,12 @@ from elman.data.bucketing import bucketed, pad
 from elman.data.codec import Array, Json, Push, load_codec
 from elman.data.examples import Examples
 from elman.data.guard import Policy
-from elman.data.sequence_codec import PARTS, Answers, Casing, Level, SequenceCodec
+from elman.data.sequence_codec import Answers, Casing, Level, SequenceCodec
 from elman.data.sequence_store import load_sequences, save_sequences
 from elman.data.sequences import Cell, SequenceColumns, SequenceSet, read_sequences
 from elman.data.source import Source
 from elman.data.splits import HELD_OUT, shared_sequences, split_rows
+from elman.data.word_parts import PARTS
 from elman.errors import DataError, RunError
 from elman.layers.pooling import Mode, at_end
 from elman.models.attribution import integrated_gradients
@@ -34,6 +35,7 @@ from elman.tasks.task import Facts, Scores, Task, TaskOptions
 Floats = NDArray[np.float64]
 
 TAIL = 5_000_000  # numbers or characters of the data that a run keeps: what the baselines are fitted on
+EMBEDDED = 16  # numbers of an embedded symbol at least; half of the units are as good as all, and tables are most of the weights
 ROWS_AT_ONCE = 64  # sequences per forward call in evaluation
 MOST_EXPLAINED = 20  # shares of an answer that are told where steps have several numbers: the largest
 
@@ -129,7 +131,6 @@ class ManyToOneBaseline(Protocol):
 class ManyToOneTask(Task[SequenceTest]):
     """One answer for a sequence of text or of numbers, or at every row of it; plain rows are sequences of length 1."""
 
-    unit: ClassVar[str] = "sequences"
     reads_whole: ClassVar[bool] = True
     answers: Answers
     options: ManyToOneOptions
@@ -152,6 +153,10 @@ class ManyToOneTask(Task[SequenceTest]):
         names = ("label", "text", "id", "time", "time_format", "features", "group")
         return SequenceColumns(**{name: getattr(options, name) for name in names}, multi=self.answers == "several")
 
+    @property
+    def unit(self) -> str:  # type: ignore[override]
+        return "rows" if self._every else "sequences"
+
     # --- data
 
     def prepare(self, data: Sequence[Source], valid: Sequence[Source] | None, seed: int) -> None:
@@ -167,12 +172,17 @@ class ManyToOneTask(Task[SequenceTest]):
             rng = np.random.default_rng(seed)
             rows, held = split_rows(self.strata(given), given.groups, HELD_OUT, rng, count=len(given))
             train, other = given.take(rows), given.take(held)
+            if shared := shared_sequences(train, other):
+                self.notes.append(
+                    f"{shared} of {len(other)} held-out sequences stand in the training part too: what is held out looks easier "
+                    "than new data will be"
+                )
         else:
             train, other = given, self._read(valid)
             self._refuse_overlap(train, other)
         self._fit_inputs(train)
         self.tail = given if valid is None else train
-        self._train, self._valid = self._encode(train), self._encode(other)
+        self._train, self._valid = self._encode(train), self._scored_part(self._encode(other))
         if self.codec.guard is not None:
             self.codec.guard.reset()  # held-out values outside the range are no news to anyone
 
@@ -218,6 +228,10 @@ class ManyToOneTask(Task[SequenceTest]):
         ]
         return Encoded(inputs, labels)
 
+    def _scored_part(self, data: Encoded) -> Encoded:
+        """With the labels that evaluation scores: selection and calibration look at what counts, though all are learned from."""
+        return data if self._every else Encoded(data.inputs, [one[-1:] for one in data.labels])
+
     def facts(self) -> Facts:
         lengths = self._train.lengths
         return Facts(
@@ -256,7 +270,7 @@ class ManyToOneTask(Task[SequenceTest]):
                 places = slice(length - len(one), length)
                 targets["labels"][row, places], targets["scored"][row, places] = one, True
         fresh = torch.ones(len(lengths), dtype=torch.bool)
-        return Batch(tensors(arrays), tensors(targets), torch.from_numpy(lengths), fresh)
+        return Batch(tensors(self.codec.complete(arrays)), tensors(targets), torch.from_numpy(lengths), fresh)
 
     # --- the model
 
@@ -266,16 +280,21 @@ class ManyToOneTask(Task[SequenceTest]):
         return ManyToOne(
             encoder.model_dump(),
             len(codec.outputs),
-            pooling=self.options.pooling or ("max" if text else "mean"),
+            pooling=self.options.pooling or self._pooling(),
             vocabulary_size=len(codec.vocabulary) if codec.vocabulary else 0,
             parts=PARTS + 1 if codec.parts else 0,
-            embedding_size=encoder.hidden if text else 0,
+            embedding_size=max(EMBEDDED, encoder.hidden // 2) if text else 0,
             features=codec.features,
             masked=codec.masked,
             members=self.options.members or (3 if text else 1),
             symbol_dropout=dropout if text else 0.0,
             dropout=dropout,
         )
+
+    def _pooling(self) -> Mode:
+        if self.codec.layout.aligned:
+            return "last"  # a label that changes along a sequence is not in the mean of what was before
+        return "max" if self.codec.reads_text else "mean"
 
     def scored(self, model: Model, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Outputs (M places, K) and labels (M places, ...) of a batch where there are labels.
@@ -345,7 +364,7 @@ class ManyToOneTask(Task[SequenceTest]):
         self.codec.guard.reset()
         for one in given.values or ():
             self.codec.guard.apply(one)
-        notes = self.codec.guard.report()
+        notes = self.codec.guard.report(without="missing")  # the reader has told those
         self.codec.guard.reset()
         return notes
 
@@ -370,24 +389,24 @@ class ManyToOneTask(Task[SequenceTest]):
 
     def baseline_settings(self) -> dict[str, Any]:
         kind = "text" if self.codec.reads_text else "values"
-        steps = max(map(len, self.tail.values), default=1) > 1 if self.tail.values is not None else True
+        steps = not self._every and any(len(one) > 1 for one in self.tail.values or ())
         return {"kind": kind, "steps": steps}
 
     def score_baselines(
         self, baselines: Iterable[ManyToOneBaseline], test: SequenceTest
     ) -> Iterator[tuple[str, Scores]]:
-        """On whole sequences; where every row counts, they answer for the whole and are scored at every row."""
-        known = self._encode(self.tail)
-        ends = self.truth(np.concatenate([one[-1:] for one in known.labels]))
-        repeats = [len(one) if self._every else 1 for one in test.encoded.labels]
+        """On whole sequences; where every row counts, on rows, each with its label."""
+        known = self._truth_of(self._encode(self.tail))
         fitted_on, examples = self._examples(self.tail), self._examples(test.given)
         for baseline in baselines:
-            baseline.fit(fitted_on, ends)
-            yield baseline.name, self._scores(np.repeat(baseline.predict(examples), repeats, axis=0), test.truth)
+            baseline.fit(fitted_on, known)
+            yield baseline.name, self._scores(baseline.predict(examples), test.truth)
 
     def _examples(self, data: SequenceSet) -> Examples:
-        texts = None if data.texts is None else [self.codec.split(text) for text in data.texts]
-        return Examples(texts, data.values)
+        if data.texts is not None:
+            return Examples(texts=[self.codec.split(text) for text in data.texts])
+        values = [one[: self.codec.longest] for one in data.values or ()]
+        return Examples(values=[row[None] for one in values for row in one] if self._every else values)
 
     # --- prediction
 
@@ -400,7 +419,7 @@ class ManyToOneTask(Task[SequenceTest]):
         return self._predict(model, sources, explain=False)
 
     def predict_explained(self, model: Model, sources: Sequence[Source]) -> Predictions:
-        """As `predict`, with a column of what decided the answer at the end of each sequence, see `explain`."""
+        """As `predict`, with a column of what decided the answer at the end of each sequence, beside that row, see `explain`."""
         return self._predict(model, sources, explain=True)
 
     def _predict(self, model: Model, sources: Sequence[Source], *, explain: bool) -> Predictions:
@@ -416,7 +435,9 @@ class ManyToOneTask(Task[SequenceTest]):
         columns.update(self.answer_columns(self.decoded(model, encoded)))
         if explain:
             told = self.explain(model, given, encoded)
-            columns["explanation"] = [one for one, n in zip(told, lengths, strict=True) for _ in range(n)]
+            columns["explanation"] = [
+                row for one, n in zip(told, lengths, strict=True) for row in [*[None] * (n - 1), one]
+            ]
         return Predictions(columns, given.suffix, [*given.notes, *self._met(given)])
 
     def explain(self, model: Model, given: SequenceSet, encoded: Encoded) -> list[list[Json]]:
@@ -453,10 +474,14 @@ class ManyToOneTask(Task[SequenceTest]):
         names = self.codec.layout.names
         order = np.argsort(-np.abs(shares), axis=None)[:MOST_EXPLAINED]
         steps, features = np.unravel_index(order, shares.shape)
-        return [
+        told: list[Json] = [
             {"step": int(step) + 1, "feature": names[feature], "share": round(float(shares[step, feature]), 6)}
             for step, feature in zip(steps, features, strict=True)
         ]
+        if shares.size > len(order):
+            rest = float(shares.sum() - shares[steps, features].sum())
+            told.append({"step": None, "feature": "all others", "share": round(rest, 6)})
+        return told
 
     def replay(self, model: Model, sources: Sequence[Source]) -> Iterator[tuple[Push, Json]]:
         given = self._read(sources, labels="optional").take([0])
