@@ -3,12 +3,13 @@
 import functools
 import json
 import platform
+import re
 import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from elman.data.arrays import ArrayLike, Arrays
 from elman.data.files import write_text
 from elman.data.source import DataInput, Source
-from elman.errors import ElmanError, RunError, UsageError
+from elman.errors import ElmanError, RunError, TrainingError, UsageError
 from elman.tasks.predictions import Predictions
 from elman.tasks.task import Task
 from elman.training.settings import Sections, Settings, check, load_settings, make_task, put, resolve
@@ -42,6 +43,8 @@ FILES = {
     "report", "report.html", "tensorboard", "wandb",
 }  # fmt: skip
 """What is in a run folder before it has finished."""
+CHECKPOINTS = {"latest.safetensors", "lock"}
+"""What is in its folder of checkpoints."""
 MEASURED_IN_DRY_RUN = "worked out when training starts"
 
 
@@ -334,12 +337,39 @@ class Job:
 
     def _work(self, folder: Path, data: str, resume: bool, track: Sequence[str], processes: "Processes") -> None:
         """What each of the processes does that train together; the first one writes the run."""
+        from elman.training.lock import locked
+        from elman.training.loop import fit as train
+
+        if not processes.leads:
+            model, checkpoints = self._ready(folder, data, resume, processes)
+            config = self.settings.training
+            train(model, self.task, config, checkpoints.plan, checkpoints=checkpoints, processes=processes)
+            return
+        with created(folder), locked(folder):
+            if (folder / "result.json").exists():
+                raise UsageError(f"{folder}: its training has finished meanwhile")
+            before = set(folder.iterdir())
+            model, checkpoints = self._ready(folder, data, resume, processes)
+            try:
+                history = self._write(folder, model, checkpoints, track, processes)
+            except BaseException as error:
+                if not (checkpoints.kept or has_results(folder)):
+                    checkpoints.clear()
+                    discard(set(folder.iterdir()) - before)
+                elif not isinstance(error, KeyboardInterrupt | TrainingError):
+                    with suppress(ElmanError):
+                        self.tell(kept(folder))
+                raise
+            self._summarise(folder, model, history)
+            checkpoints.clear()
+            Run(folder).report()
+
+    def _ready(self, folder: Path, data: str, resume: bool, processes: "Processes") -> "tuple[Model, Checkpoints]":
+        """The model before its first update, and what it is to go on from."""
         import torch
 
-        from elman.models.load import save_model
         from elman.training.budget import make_plan
         from elman.training.checkpoint import About, Checkpoints, read
-        from elman.training.loop import fit as train
 
         config = self.settings.training
         torch.manual_seed(config.seed)
@@ -347,28 +377,37 @@ class Job:
         saved = read(folder) if resume else None
         plan = saved.about.plan if saved else make_plan(model, self.task, config, self.started, processes)
         about = About(self._said(), data, plan, version(), torch.get_num_threads(), processes.count)
-        checkpoints = Checkpoints(folder, about, config.checkpoint_every, saved, processes)
-        if not processes.leads:
-            train(model, self.task, config, plan, checkpoints=checkpoints, processes=processes)
-            return
-        create(folder)
+        return model, Checkpoints(folder, about, config.checkpoint_every, saved, processes)
+
+    def _write(
+        self,
+        folder: Path,
+        model: "Model",
+        checkpoints: "Checkpoints",
+        track: Sequence[str],
+        processes: "Processes",
+    ) -> "History":
+        """Train, and write everything but the summary; after a failure too, as far as there is something to write."""
+        from elman.models.load import save_model
+        from elman.training.callbacks import BestKnown
+        from elman.training.loop import fit as train
+
+        self._begin(folder, model, checkpoints)
+        best = BestKnown()
+        callbacks = [best, *self._callbacks(folder, model, track)]
+        config = self.settings.training
         try:
-            self._begin(folder, model, checkpoints)
-            callbacks = self._callbacks(folder, model, track)
-            try:
-                history = train(model, self.task, config, plan, callbacks, checkpoints=checkpoints, processes=processes)
-            except BaseException:
+            history = train(
+                model, self.task, config, checkpoints.plan, callbacks, checkpoints=checkpoints, processes=processes
+            )
+        except BaseException:
+            # an earlier attempt may have left better weights than those that no validation has seen
+            if best.known or not (folder / "model.safetensors").exists():
                 with suppress(ElmanError):  # the reason why training ended is the one to tell
                     save_model(model, folder)
-                raise
-            save_model(model, folder)
-        except BaseException:
-            if not (checkpoints.kept or (folder / "model.safetensors").exists()):
-                shutil.rmtree(folder, ignore_errors=True)  # without a model it is no run, only half of one
             raise
-        self._summarise(folder, model, history)
-        checkpoints.clear()
-        Run(folder).report()
+        save_model(model, folder)
+        return history
 
     def _begin(self, folder: Path, model: "Model", checkpoints: "Checkpoints") -> None:
         """Write what is known before the first update; the plan first, so that a run begun anew has the same."""
@@ -394,7 +433,9 @@ class Job:
             MetricsLog(folder / "metrics.jsonl"),
             ProgressBar(self.console, self.task.selection),
             EarlyStopping(self.settings.training.patience),
-            *make_trackers(track, Tracked(folder, self.settings, self.task, model, lambda: Run(folder).figures())),
+            *make_trackers(
+                track, Tracked(folder, self.settings, self.task, model, lambda: Run(folder).figures()), self.tell
+            ),
         ]
 
     def _summarise(self, folder: Path, model: "Model", history: "History") -> None:
@@ -545,10 +586,18 @@ def finished_run(out: str | Path | None, *, resume: bool) -> Run | None:
 
 
 def check_new(folder: Path, *, resume: bool = False) -> None:
-    """Raises UsageError if something is there already that is not a training to go on with."""
+    """Raises UsageError if something is there already that is not a training to go on with, or is under way."""
+    from elman.training.lock import check_free
+
     if not folder.is_file() and not (folder.is_dir() and any(folder.iterdir())):
         return
+    check_free(folder)
     if not was_interrupted(folder):
+        if (folder / "checkpoints" / "latest.safetensors").is_file() and (others := foreign(folder)):
+            raise UsageError(
+                f"{others[0]}: no training has written this; move it elsewhere to go on with `--resume`, "
+                "or choose another `--out`"
+            )
         raise UsageError(f"{folder}: exists already; choose another `--out`, or remove it")
     if not resume:
         raise UsageError(f"{folder}: its training was interrupted; go on with `--resume`, or choose another `--out`")
@@ -558,20 +607,73 @@ def was_interrupted(folder: Path) -> bool:
     """Whether this is a run that was started and has not finished, and nothing else."""
     if not folder.is_dir() or (folder / "result.json").exists():
         return False
-    own = [file for file in folder.iterdir() if file.name in FILES or is_part(file)]
-    return (folder / "checkpoints").is_dir() or (bool(own) and len(own) == len(list(folder.iterdir())))
+    return (folder / "checkpoints").is_dir() and not foreign(folder)
+
+
+def foreign(folder: Path) -> list[Path]:
+    """What no training has written, in a run folder and its checkpoints."""
+    files = (*folder.iterdir(), *(folder / "checkpoints").glob("*"))
+    return [file for file in files if not is_own(file.relative_to(folder))]
+
+
+def is_own(file: Path) -> bool:
+    """Whether a training may have written this, by its path inside a run folder."""
+    return is_part(file) or (file.name in FILES if len(file.parts) == 1 else file.name in CHECKPOINTS)
 
 
 def is_part(file: Path) -> bool:
     """A file that was being written; see `elman.data.files.replacing`."""
-    return file.name.startswith(".") and file.suffix == ".part"
+    return re.fullmatch(r"\..+\.\d+\.part", file.name) is not None
 
 
-def create(folder: Path) -> None:
+@contextmanager
+def created(folder: Path) -> Iterator[None]:
+    """A run folder; it is gone afterwards if the block has left nothing in a new one. Raises ElmanError if it cannot be made."""
     try:
+        is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ElmanError(f"{folder}: the run folder cannot be made: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        if is_new:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+def has_results(folder: Path) -> bool:
+    """Whether a training has left weights or validations: without them it is no run, only half of one."""
+    log = folder / "metrics.jsonl"
+    return (folder / "model.safetensors").exists() or (log.exists() and log.stat().st_size > 0)
+
+
+def discard(files: Iterable[Path]) -> None:
+    """Remove what a training has written, of these; its checkpoints apart."""
+    for file in files:
+        if file.name == "checkpoints" or not is_own(Path(file.name)):
+            continue
+        if file.is_dir():
+            shutil.rmtree(file, ignore_errors=True)
+        else:
+            file.unlink(missing_ok=True)
+
+
+def kept(folder: Path) -> str:
+    """What there is of a training that was interrupted, and where it goes on."""
+    from elman.training.checkpoint import read
+
+    if not has_results(folder) and not (folder / "checkpoints").exists():
+        return f"{folder} is not kept"
+    saved = read(folder)
+    if saved is None or not saved.began:
+        what = "what was learned so far" if (folder / "model.safetensors").exists() else "the log of its validations"
+        return f"{folder} keeps {what}; `--resume` starts anew"
+    done, plan = saved.values["history"], saved.about.plan
+    return (
+        f"{folder} keeps what was learned so far; `--resume` goes on after update {done['updates'] + done['finished']} "
+        f"of {plan.updates + plan.finish}"
+    )
 
 
 def environment() -> dict[str, Any]:

@@ -427,10 +427,10 @@ def test_a_damaged_run_says_which_file(
 @pytest.mark.parametrize("verb", ["evaluate", "predict", "stream", "report", "describe"])
 def test_a_newer_run_is_refused(elman: "Line", runs: Path, tmp_path: Path, verb: str) -> None:
     config = copied(runs, "forward", tmp_path) / "config.toml"
-    config.write_text(config.read_text().replace("format = 1", "format = 99"))
+    config.write_text(config.read_text().replace("format = 2", "format = 99"))
     done = elman(
         verb, "copy", *([runs / "texts.csv"] if verb in ("evaluate", "predict") else []), stdin=b'{"x": "so"}\n'
     )
     assert (done.code, done.out) == (2, "")
     assert "copy: the run has format 99" in done.message
-    assert "reads formats up to 1" in done.message
+    assert "reads formats up to 2" in done.message

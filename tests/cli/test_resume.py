@@ -3,8 +3,10 @@
 import json
 import os
 import random
+import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -187,7 +189,7 @@ def test_ctrl_c_keeps_a_model_and_is_gone_on_with(
     with ctrl_c(0):
         done = elman(*line_of("forecast", data, "run"), "--resume")
     assert (done.code, done.out) == (1, "")
-    assert done.message.endswith("elman: interrupted; run keeps what was learned so far; go on with `--resume`")
+    assert done.message.endswith("elman: interrupted; run keeps what was learned so far; `--resume` goes on after update 20 of 50")
     assert elman("predict", interrupted, data.new).code == 0
     again = elman(*line_of("forecast", data, "run", *OFTEN))
     assert (again.code, again.message) == (
@@ -227,6 +229,7 @@ def test_what_has_no_checkpoint_starts(
     if there != "nothing":
         (tmp_path / "run").mkdir()
     if there == "a run that had only begun":
+        (tmp_path / "run" / "checkpoints").mkdir()
         for name in ("config.toml", ".codec.json.4711.part", "metrics.jsonl"):
             (tmp_path / "run" / name).write_text("half of it")
     assert elman(*line_of("language", data, "run"), "--resume").code == 0
@@ -285,6 +288,138 @@ def test_foreign_files_are_left_alone(elman: "Line", data: "Data", tmp_path: Pat
         (tmp_path / "run" / name).write_text("mine")
     message = refused(elman, tmp_path / "run", line_of("forecast", data, "run"))
     assert message == "elman: run: exists already; choose another `--out`, or remove it"
+
+
+def project(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """A folder of somebody's work that has a folder `checkpoints`, and names of files that a run has too."""
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "tensorboard").mkdir()
+    for name in ("thesis.txt", "checkpoints/my-model.ckpt", "config.toml", "tensorboard/events"):
+        (folder / name).write_text("mine")
+    return state(folder)
+
+
+@pytest.mark.parametrize("without", [[], ["thesis.txt"], ["checkpoints/my-model.ckpt", "checkpoints"]])
+def test_a_folder_of_somebody_elses_work_is_not_touched(
+    elman: "Line", data: "Data", tmp_path: Path, without: list[str]
+) -> None:
+    project(tmp_path / "run")
+    for name in without:
+        (tmp_path / "run" / name).unlink() if "." in name else (tmp_path / "run" / name).rmdir()
+    message = refused(elman, tmp_path / "run", line_of("forecast", data, "run"))
+    assert message == "elman: run: exists already; choose another `--out`, or remove it"
+
+
+def test_a_file_put_beside_a_run_is_named(elman: "Line", data: "Data", interrupted: Path) -> None:
+    (interrupted / "notes.txt").write_text("mine")
+    message = refused(elman, interrupted, line_of("forecast", data, "run"))
+    assert message.startswith("elman: run/notes.txt: no training has written this; move it elsewhere")
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["success", "no room"])
+def test_what_is_put_into_the_folder_meanwhile_stays(
+    elman: "Line", data: "Data", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """A folder that was there, empty; files come while the data's statistics are written."""
+    (tmp_path / "run").mkdir()
+    theirs = [tmp_path / "run" / "thesis.txt", tmp_path / "run" / "checkpoints" / "my-model.ckpt"]
+    original = job.environment
+
+    def puts() -> dict[str, object]:
+        for file in theirs:
+            file.write_text("mine")
+        if fails:
+            raise OSError(28, "No space left on device")
+        return original()
+
+    monkeypatch.setattr(job, "environment", puts)
+    assert elman(*line_of("language", data, "run")).code == int(fails)
+    assert [file.read_text() for file in theirs] == ["mine", "mine"]
+    assert (tmp_path / "run" / "config.toml").exists() != fails
+    assert [file.name for file in theirs[1].parent.iterdir()] == [theirs[1].name]
+
+
+def training(line: list[str], folder: Path, until: str) -> "subprocess.Popen[str]":
+    """A training in another process that has come so far as to say something."""
+    command = [sys.executable, "-m", "elman", *line]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder)
+    assert process.stderr
+    while until not in (said := process.stderr.readline()):
+        assert said, "it has ended"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_training_at_a_time_that_a_signal_ends_after_a_checkpoint(
+    elman: "Line", data: "Data", tmp_path: Path, number: signal.Signals
+) -> None:
+    longer = ("--set", "training.updates=2000", "--set", "training.checkpoint_every=3600")
+    line = line_of("language", data, "run", *longer)
+    with training(line, tmp_path, "update 250/") as process:
+        for more in ([], ["--resume"]):
+            second = elman(*line, *more)
+            assert second.code == 2
+            assert f"elman: run: is being trained by process {process.pid};" in second.message
+        process.send_signal(number)
+        out, said = process.communicate()
+    assert (process.returncode, out) == (1, "")
+    words = r"elman: interrupted; run keeps what was learned so far; `--resume` goes on after update (\d+) of \d+"
+    found = re.fullmatch(words, said.splitlines()[-1])
+    assert found
+    assert int(found[1]) >= 250
+    assert [file.name for file in (tmp_path / "run" / "checkpoints").iterdir()] == ["latest.safetensors"]
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_signal_changes_nothing_in_the_result(
+    elman: "Line", data: "Data", whole: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM in the 7th update, which is before a validation, and again in the first one after; then in the last phase."""
+    learn, calls = phase.learn, iter(range(1, 1000))
+
+    def signalled(*arguments: object) -> object:
+        if next(calls) in (7, 8, 40):
+            signal.raise_signal(signal.SIGTERM)
+        return learn(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(phase, "learn", signalled)
+    line = line_of("forecast", data, "run")
+    for more, update in (([], 7), (["--resume"], 8), (["--resume"], 40)):
+        before = [file.read_bytes() for file in (tmp_path / "run").glob("model.safetensors")]
+        done = elman(*line, *more)
+        assert (done.code, done.out) == (1, "")
+        assert done.message.endswith(f"`--resume` goes on after update {update} of 50")
+        if update == 8:
+            assert [(tmp_path / "run" / "model.safetensors").read_bytes()] == before
+    assert elman(*line, "--resume").code == 0
+    assert_same(tmp_path / "run", whole["forecast"])
+
+
+def test_weights_that_no_validation_has_seen_do_not_replace_others(
+    elman: "Line", data: "Data", tmp_path: Path
+) -> None:
+    """The first attempt has left a model and no checkpoint with updates; the second one is over before it validates."""
+    line = line_of("forecast", data, "run", "--set", "training.checkpoint_every=3600")
+    with ctrl_c(12):
+        assert "`--resume` starts anew" in elman(*line).message
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    with ctrl_c(2):
+        assert elman(*line, "--resume").code == 1
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
+def test_a_log_that_cannot_be_written_keeps_the_run(
+    elman: "Line", data: "Data", whole: dict[str, Path], tmp_path: Path
+) -> None:
+    line = line_of("forecast", data, "run", *OFTEN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks, "row_of", lambda history: RowFails.of(history))
+        done = elman(*line)
+    assert done.code == 1
+    assert "elman: run/metrics.jsonl: cannot be written: No space left on device; make room" in done.message
+    assert "run keeps what was learned so far; `--resume` goes on after update 9 of 50" in done.err
+    assert elman(*line, "--resume").code == 0
+    assert_same(tmp_path / "run", whole["forecast"])
 
 
 def test_resume_needs_a_folder(elman: "Line", data: "Data") -> None:

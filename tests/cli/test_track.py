@@ -44,6 +44,7 @@ def test_a_tracked_training_that_was_killed_early_begins_anew(elman: "Line", dat
     weights = Path("run/model.safetensors").read_bytes()
     for name in ("result.json", "model.safetensors"):
         (Path("run") / name).unlink()
+    Path("run/checkpoints").mkdir()
     assert "go on with `--resume`" in elman(*line).message
     assert elman(*line, "--resume").code == 0
     assert Path("run/model.safetensors").read_bytes() == weights

@@ -177,10 +177,42 @@ def test_a_stream_reads_what_the_whole_sequence_is_read_as(rows: list[list[float
     np.testing.assert_array_equal(np.stack(steps), whole)
 
 
-def test_a_row_by_name_with_a_category() -> None:
-    data = of_values(np.array([[1.0, 1.0, 0.0], [3.0, 0.0, 1.0]]), names=("flow", "phase=early", "phase=late"))
+def phases() -> SequenceCodec:
+    """Of a number and a category, each missing somewhere in training."""
+    values = np.array([[1.0, 1.0, 0.0], [3.0, 0.0, 1.0], [np.nan, np.nan, np.nan]])
+    data = of_values(values, names=("flow", "phase=early", "phase=late"))
     layout = Layout("long", SequenceColumns(), data.layout.names, {"phase": ("early", "late")})
-    codec = fitted(SequenceSet("x", layout, None, data.values, None, data.ids, data.places))
+    return fitted(SequenceSet("x", layout, None, data.values, None, data.ids, data.places))
+
+
+@pytest.mark.parametrize("missing", [None, "", "  "])
+def test_a_missing_category_is_missing_in_all_its_features(missing: str | None) -> None:
+    codec = phases()
+    step = codec.push(Push({"phase": missing, "flow": 2.0}), {})
+    expected = codec.encode_values(np.array([[2.0, np.nan, np.nan]]))
+    np.testing.assert_array_equal(step.inputs["values"], expected["values"])
+    assert step.inputs["observed"].tolist() == [[1, 0, 0]]
+    assert step.flags == []
+
+
+def test_a_category_that_training_has_not_seen_is_flagged() -> None:
+    codec = phases()
+    step = codec.push(Push({"phase": "over", "flow": 2.0}), {})
+    expected = codec.encode_values(np.array([[2.0, 0.0, 0.0]]))
+    np.testing.assert_array_equal(step.inputs["values"], expected["values"])
+    assert step.inputs["observed"].tolist() == [[1, 1, 1]]
+    assert step.flags == [
+        "column 'phase': 1 value not seen in training (such as 'over'), taken as none of the categories"
+    ]
+    assert codec.push(Push({"phase": " late ", "flow": 2.0}), {}).flags == []
+    with pytest.raises(DataError, match=r"expected 'phase' to be a category as text, or null, got \['late'\]"):
+        codec.push(Push({"phase": ["late"], "flow": 2.0}), {})
+    with pytest.raises(DataError, match="expected \"x\" to have 'phase', got 'flow'"):
+        codec.push(Push({"flow": 2.0}), {})
+
+
+def test_a_row_by_name_with_a_category() -> None:
+    codec = phases()
     by_name = codec.push(Push({"phase": "late", "flow": 2.0}), {})
     by_order = codec.push(Push([2.0, 0.0, 1.0]), {})
     np.testing.assert_array_equal(by_name.inputs["values"], by_order.inputs["values"])

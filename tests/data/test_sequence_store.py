@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from elman.data.sequence_store import load_sequences, save_sequences
+from elman.data.sequence_store import load_seen, load_sequences, save_sequences
 from elman.data.sequences import Cell, Layout, SequenceColumns, SequenceSet
 from elman.errors import RunError
 
@@ -90,6 +91,57 @@ def test_the_size_is_bounded_and_what_is_kept_is_spread_evenly(tmp_path: Path, l
         np.testing.assert_array_equal(values, contents[row])
 
 
+@pytest.mark.parametrize("layout", [NUMBERS, TEXTS])
+def test_all_sequences_are_known_again_though_few_are_kept(tmp_path: Path, layout: Layout) -> None:
+    contents = clips([2] * 500) if layout is NUMBERS else [f"{i:06}" for i in range(500)]
+    others = [one + 1 if isinstance(one, np.ndarray) else one + "!" for one in contents[:7]]
+    save_sequences(made(layout, contents), tmp_path / "tail", 100)
+    assert len(load_sequences(tmp_path / "tail")) == 16
+    seen = load_seen(tmp_path / "tail")
+    assert seen.count == 500
+    assert seen.count_in(made(layout, contents)) == 500
+    assert seen.count_in(made(layout, [*others, *contents[-3:]])) == 3  # type: ignore[list-item]
+
+
+def test_digests_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("elman.data.sequence_store.MOST_DIGESTS", 100)
+    data = made(TEXTS, [f"{i:06}" for i in range(250)])
+    save_sequences(data, tmp_path / "tail", PLENTY)
+    seen = load_seen(tmp_path / "tail")
+    assert seen.count == 250
+    assert len(seen.digests) == seen.count_in(data) == 84  # every third
+
+
+def test_a_file_without_digests_tells_of_what_it_keeps(tmp_path: Path) -> None:
+    data = made(NUMBERS, clips([3, 2]))
+    save_sequences(data, tmp_path / "new", PLENTY)
+    with safe_open(tmp_path / "new", framework="numpy") as file:
+        kept = {name: file.get_tensor(name) for name in ("lengths", "data")}
+        about = {key: one for key, one in json.loads(file.metadata()["about"]).items() if key != "count"}
+        assert list(file.metadata()) == ["about"]
+    save_file(kept, tmp_path / "old", metadata={"about": json.dumps(about)})
+    assert len(load_sequences(tmp_path / "old")) == 2
+    seen = load_seen(tmp_path / "old")
+    assert (seen.count, seen.count_in(data)) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("digests", "count"),
+    [
+        (np.zeros(2), 2),
+        (np.zeros((2, 1), np.uint64), 2),
+        (np.zeros(2, np.uint64), 1),
+        (np.zeros(2, np.uint64), "2"),
+        (np.zeros(2, np.uint64), None),
+    ],
+)
+def test_damaged_digests_are_refused(tmp_path: Path, digests: np.ndarray, count: object) -> None:
+    about = json.dumps(ABOUT | ({} if count is None else {"count": count}))
+    save_file({**WHOLE, "digests": digests}, tmp_path / "tail", metadata={"about": about})
+    with pytest.raises(RunError, match="tail: damaged: expected the sequences that `elman fit` wrote"):
+        load_seen(tmp_path / "tail")
+
+
 def test_the_same_data_is_the_same_file(tmp_path: Path) -> None:
     for name in ("a", "b"):
         save_sequences(made(NUMBERS, clips([3, 2])), tmp_path / name, PLENTY)
@@ -107,6 +159,8 @@ def test_a_damaged_file_is_refused(tmp_path: Path, damage: str) -> None:
         path.write_bytes({"empty": b"", "truncated": whole[:-9], "garbage": b"\xff" * 99}[damage])
     with pytest.raises(RunError, match=r"tail\.safetensors: damaged: expected the sequences that `elman fit` wrote"):
         load_sequences(path)
+    with pytest.raises(RunError, match=r"tail\.safetensors: damaged: expected the sequences that `elman fit` wrote"):
+        load_seen(path)
 
 
 ABOUT = {"layout": NUMBERS.to_json(), "labels": [[["p"]], [["q"]]], "texts": False}

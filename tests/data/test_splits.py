@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from elman.data.arrays import Arrays
 from elman.data.sequences import SequenceColumns, SequenceSet, read_sequences
 from elman.data.series import SeriesColumns, SeriesSet, read_series
-from elman.data.splits import refuse_overlap, shared_sequences, split_rows, split_series, tail
+from elman.data.splits import Seen, refuse_overlap, shared_sequences, split_rows, split_series, tail
 from elman.errors import ConfigError, DataError
 
 
@@ -97,6 +97,46 @@ def test_many_groups_come_close_to_the_share() -> None:
     np.testing.assert_allclose(held, 0.2 * np.bincount(labels), atol=6)
 
 
+@pytest.mark.parametrize("alike", [False, True])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_many_rare_labels_in_small_groups(alike: bool, seed: int) -> None:
+    labels = [
+        row // 5 if alike else row % 77 for row in range(385)
+    ]  # 77 labels of 5, users of 2 of one label or of two
+    groups = [row // 2 for row in range(385)]
+    _, valid = split_rows(labels, groups, 0.1, np.random.default_rng(seed))
+    assert 37 <= len(valid) <= 39  # of 38.5
+    assert max(Counter(labels[row] for row in valid).values()) <= 2
+    assert len({labels[row] for row in valid}) >= 19
+
+
+def test_groups_hold_out_better_than_chance() -> None:
+    rng = np.random.default_rng(0)
+    labels, groups = rng.integers(0, 20, 20_000), rng.integers(0, 4000, 20_000)
+    _, valid = split_rows(labels.tolist(), groups.tolist(), 0.1, rng)
+    assert len(valid) == 2000
+    off = np.bincount(labels[valid], minlength=20) - 0.1 * np.bincount(labels)
+    assert off.std() < 3  # 9.5 by chance: the root of 2000 / 20 * 0.9
+
+
+def test_large_groups_are_held_out_if_they_must() -> None:
+    held = [split_rows(None, [0] * 6 + [1] * 3, 0.1, np.random.default_rng(seed))[1].tolist() for seed in range(9)]
+    assert held == [[6, 7, 8]] * 9  # the smaller
+    thirds = {split_rows(None, [0, 1, 2] * 9, 0.1, np.random.default_rng(seed))[1][0] for seed in range(20)}
+    assert thirds == {0, 1, 2}
+    _, valid = split_rows(None, [0] * 5 + [1] * 3, 0.9, np.random.default_rng(0))
+    assert len(valid) in (3, 5)  # both would leave nothing to train on
+    _, valid = split_rows(None, [0] * 50 + [1] * 4 + [2] * 3, 0.1, np.random.default_rng(0))
+    assert len(valid) in (3, 4, 7)
+
+
+def test_groups_move_with_the_seed_alone() -> None:
+    groups = np.random.default_rng(0).integers(0, 30, 500).tolist()
+    held = [split_rows(None, groups, 0.1, np.random.default_rng(seed))[1].tolist() for seed in (0, 0, 1, 2)]
+    assert held[0] == held[1]
+    assert len({*map(tuple, held)}) == 3
+
+
 def test_rows_move_with_the_seed_and_need_two() -> None:
     first, second = (split_rows(None, None, 0.1, np.random.default_rng(seed), count=100)[1] for seed in (0, 1))
     assert first.tolist() != second.tolist()
@@ -112,3 +152,6 @@ def test_shared_sequences_are_counted_by_content() -> None:
     train = read([[0.0, np.nan], [1.0, 2.0]])
     assert shared_sequences(train, read([[-0.0, -np.nan], [2.0, 1.0], [1.0]])) == 1
     assert shared_sequences(train, read([[[1.0, 2.0]]])) == 0
+    seen = Seen.of(read(["a", "b", "a"]))
+    assert (seen.count, len(seen.digests)) == (3, 2)
+    assert seen.count_in(read(["b", "c", "b"])) == 2

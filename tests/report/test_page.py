@@ -272,15 +272,15 @@ def test_the_large_confusion_matrix_is_in_its_csv(made: Path) -> None:
     assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == [list(row) for row in confusion(40).counts]
 
 
-@pytest.mark.parametrize("size", [WIDE, NARROW])
+@pytest.mark.parametrize(("size", "name"), [(WIDE, "{:02} is a na…nd for {:02}"), (NARROW, "{:02} is a…for {:02}")])
 @pytest.mark.parametrize("labels", [3, 20, 30, 77])
-def test_a_confusion_matrix_names_its_own_labels(labels: int, size: Size) -> None:
-    names = [f"{chr(97 + i % 26)}{i:02d} and a name too long to stand" for i in range(labels)]
+def test_a_confusion_matrix_names_its_own_labels(labels: int, size: Size, name: str) -> None:
+    names = [f"{i:02d} is a name too long to stand for {i:02d}" for i in range(labels)]
     matrix = Confusion(name="c", title="C", caption="", labels=names, counts=np.eye(labels, dtype=np.int64).tolist())
     (axes,) = draw(matrix, size).axes
     for axis in (axes.xaxis, axes.yaxis):
         places, shown = axis.get_majorticklocs().tolist(), [text.get_text() for text in axis.get_majorticklabels()]
-        assert shown == [f"{names[round(place)][:13]}…" for place in places]
+        assert shown == [name.format(round(place), round(place)) for place in places]
         assert places == list(range(0, labels, round(places[1])))
         assert len(places) <= size.named
         assert len(places) >= 10 or labels == 3

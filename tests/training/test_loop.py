@@ -1,6 +1,7 @@
 """The loop, judged against truncated back-propagation written out by hand."""
 
 import math
+import signal
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -80,7 +81,7 @@ class Streams:
         return errors[real].sum(), real.sum()
 
     def calibrate(self, model: Model) -> None:
-        """Nothing to fit."""
+        self.calibrated = weights(model)
 
     def measure(self, scores: Scores, model: Model, features: Tensor, batch: Batch) -> None:
         scores["error"].update(((model.head(features) - batch.targets["y"]) ** 2).flatten())
@@ -337,6 +338,53 @@ def test_callbacks_are_told_and_the_end_comes_even_after_a_failure() -> None:
     with pytest.raises(TrainingError):
         fit(Sums(), Streams(with_value(stream(), 0, math.inf)), CONFIG, Plan(9, 2, 5), [failing])  # type: ignore[arg-type]
     assert failing.said == ["start", "end"]
+
+
+class Ends(Callback):
+    """Remembers how far training came, and fails to end well."""
+
+    complete: bool | None = None
+
+    def end(self, history: History) -> None:
+        self.complete = history.complete
+        raise OSError("full")
+
+
+def test_a_callback_that_fails_to_end_keeps_no_other_from_it() -> None:
+    both = Ends(), Ends()
+    with pytest.raises(OSError, match="full"):
+        fit(Sums(), Streams(stream()), CONFIG, Plan(4, 2, 5), both)  # type: ignore[arg-type]
+    assert [one.complete for one in both] == [True, True]
+
+
+def test_the_reason_why_training_ended_is_told_and_the_best_weights_are_calibrated() -> None:
+    model, both = Sums(), (Ends(), Ends())
+    task = Streams(with_value(stream(), 2, math.inf))
+    with pytest.raises(TrainingError, match="update 3: the loss is inf"):
+        fit(model, task, CONFIG, Plan(9, 2, 5), both)  # type: ignore[arg-type]
+    assert [one.complete for one in both] == [False, False]
+    assert task.calibrated == weights(model)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_end_of_the_update(number: signal.Signals) -> None:
+    class Signals(Callback):
+        said: ClassVar[list[str]] = []
+
+        def updated(self, history: History) -> None:
+            self.said.append(f"updated {history.updates}")
+            if history.updates == 2:
+                signal.raise_signal(number)
+
+        def validated(self, history: History) -> None:
+            self.said.append(f"validated {history.updates}")
+
+    Signals.said.clear()
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Sums(), Streams(stream()), CONFIG, Plan(9, 2, 5), [Signals()])  # type: ignore[arg-type]
+    assert Signals.said == ["updated 1", "updated 2", "validated 2"]
+    assert signal.getsignal(number) is before
 
 
 # --- the last phase ---------------------------------------------------------------------------------------------------

@@ -77,6 +77,14 @@ def fail() -> None:
     raise DataError("what it says")
 
 
+def fill() -> None:
+    raise OSError(28, "No space left on device", "run/file")
+
+
+def exhaust() -> None:
+    raise MemoryError("not enough memory")
+
+
 def press() -> None:
     raise KeyboardInterrupt
 
@@ -88,7 +96,15 @@ def test_a_lost_process_ends_the_others() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("action", "error"), [(fail, DataError), (press, KeyboardInterrupt)])
-def test_what_one_raises_is_raised(action: Callable[[], None], error: type[BaseException]) -> None:
-    with pytest.raises(error, match="what it says" if error is DataError else None):
+@pytest.mark.parametrize(
+    ("action", "error", "said"),
+    [
+        (fail, DataError, "what it says"),
+        (fill, OSError, "No space left on device: 'run/file'"),
+        (exhaust, MemoryError, "not enough memory"),
+        (press, KeyboardInterrupt, ""),
+    ],
+)
+def test_what_one_raises_is_raised(action: Callable[[], None], error: type[BaseException], said: str) -> None:
+    with pytest.raises(error, match=said):
         launch(2, functools.partial(in_second, action))

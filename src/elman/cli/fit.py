@@ -111,12 +111,13 @@ def command(
         str | None, typer.Option(help="classify, regress: last or all rows, where labels vary within an --id.")
     ] = None,
     class_weights: Annotated[
-        str | None, typer.Option(help="classify: balanced makes rare labels count as much; probabilities are then of such data.")
+        str | None,
+        typer.Option(help="classify: balanced makes rare labels count as much; probabilities are then of such data."),
     ] = None,
 ) -> None:
     """Train a model on DATA and keep it in a run folder."""
     from elman.errors import ElmanError
-    from elman.run import finished_run, gather, new_folder, prepare
+    from elman.run import finished_run, gather, kept, new_folder, prepare
     from elman.training.settings import Sections, load_config, parse_set, put
     from elman.training.tracking import trackers_of
 
@@ -148,8 +149,7 @@ def command(
     try:
         _show(job.train(folder, resume=resume, track=trackers), json)
     except KeyboardInterrupt:
-        kept = "keeps what was learned so far; go on with `--resume`" if folder.exists() else "is not kept"
-        raise ElmanError(f"interrupted; {folder} {kept}") from None
+        raise ElmanError(f"interrupted; {kept(folder)}") from None
 
 
 def _show(run: "Run", json: bool) -> None:

@@ -15,12 +15,12 @@ from elman.data.source import size_fault, too_large
 from elman.errors import DataError
 
 
-def read_arrays(arrays: Arrays, layout: Layout | None, *, multi: bool, required: bool) -> SequenceSet:
+def read_arrays(arrays: Arrays, fitted: Layout | None, *, multi: bool, required: bool) -> SequenceSet:
     """Sequences and labels from `Arrays`.
 
     Args:
         arrays: what is read.
-        layout: of the data that a model was fitted on, of whatever form: arrays stand for texts or for features in its
+        fitted: of the data that a model was fitted on, of whatever form: arrays stand for texts or for features in its
             order. None: this is that data; features are called "1" to "C".
         multi: a sequence may have several labels, or none.
         required: whether labels must be there.
@@ -37,21 +37,24 @@ def read_arrays(arrays: Arrays, layout: Layout | None, *, multi: bool, required:
         if missing := sum(int(np.isnan(one).sum()) for one in values):
             notes.append(f"arrays: {counted(missing, 'value')} missing")
     width = values[0].shape[1] if values is not None else 0
-    if layout is None:
-        layout = Layout("arrays", SequenceColumns(multi=multi), tuple(str(number + 1) for number in range(width)))
-    else:
-        _refuse_other_content(layout, width)
-    labels = _labels(arrays.y, len(items), layout.columns.multi, required, notes)
-    if labels is not None and layout.aligned:
+    names = tuple(str(number + 1) for number in range(width))
+    layout = fitted or Layout("arrays", SequenceColumns(multi=multi), names)
+    if fitted is not None:
+        _refuse_other_content(fitted, width)
+    cells = _labels(arrays.y, len(items), layout.columns.multi, required, notes)
+    if cells is not None and layout.aligned:
         raise DataError(
             "arrays: the model was fitted with a label at every row of a sequence; give a table as it was then"
         )
+    if cells is not None:
+        cells, kinds = in_one_form(cells, fitted, together=layout.columns.multi)
+        layout = fitted or replace(layout, label_kinds=kinds)
     return SequenceSet(
         name="arrays",
         layout=layout,
         texts=texts,
         values=values,
-        labels=None if labels is None else tuple((cell,) for cell in labels),
+        labels=None if cells is None else tuple((cell,) for cell in cells),
         ids=tuple(map(str, range(len(items)))),
         places=tuple(f"x[{index}]" for index in range(len(items))),
         notes=tuple(notes),

@@ -209,7 +209,7 @@ class SequenceCodec(Codec):
         self.guard.reset()
         values = self._row(row.x)
         inputs = self.encode_values(values[None])
-        return Steps(inputs, memory, self.guard.report(without="missing"))
+        return Steps(inputs, memory, [*self.guard.report(without="missing"), *self._unseen(row.x)])
 
     def _push_symbol(self, symbol: Json, memory: Memory) -> Steps:
         assert self.vocabulary is not None
@@ -236,10 +236,21 @@ class SequenceCodec(Codec):
         if equals and column in self.layout.categories and name not in x:
             if column not in x:
                 raise DataError(f'expected "x" to have {column!r}, got {", ".join(map(repr, x))}')
-            return float(x[column] == category)
+            given = _category(x[column], column)
+            return float(given == category) if given else np.nan
         if name not in x:
             raise DataError(f'expected "x" to have {name!r}, got {", ".join(map(repr, x))}')
         return _number(x[name], name)
+
+    def _unseen(self, x: Json) -> list[str]:
+        """What to tell of categories that training has not seen."""
+        row = x if isinstance(x, Mapping) else {}
+        given = {column: _category(row[column], column) for column in self.layout.categories if column in row}
+        return [
+            f"column {column!r}: 1 value not seen in training (such as {category!r}), taken as none of the categories"
+            for column, category in given.items()
+            if category and category not in self.layout.categories[column]
+        ]
 
     def answer(self, output: Array, memory: Memory) -> Json:  # noqa: ARG002  (nothing is remembered)
         values = self.decode(output)
@@ -315,3 +326,12 @@ def _number(value: Json, name: str) -> float:
     if isinstance(value, bool | int | float):
         return float(value)
     raise DataError(f"expected {name!r} to be a number or null, got {value!r}")
+
+
+def _category(value: Json, column: str) -> str:
+    """A category as text; "" is a missing one."""
+    if value is None:
+        return ""
+    if isinstance(value, str | int | float):
+        return str(value).strip()
+    raise DataError(f"expected {column!r} to be a category as text, or null, got {value!r}")

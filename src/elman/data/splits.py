@@ -1,8 +1,9 @@
 """What is held out: the end of a series or stream, or some of many sequences."""
 
 import hashlib
-from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from collections import deque
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,15 @@ from elman.data.times import TimeArray, show_time
 from elman.errors import ConfigError, DataError
 
 Rows = NDArray[np.int64]
+Digests = NDArray[np.uint64]
 
 HELD_OUT = 0.1
 """The share that is held out unless told otherwise."""
 PASSAGE, PASSAGES = 100, 20
 """Symbols in a passage that hardly occurs twice by chance, and how many of them tell whether two texts overlap."""
 AT_ONCE = 5_000_000
+CANDIDATES = 32
+"""Groups that are compared, at most, before one is held out."""
 
 
 def tail(length: int, fraction: float = HELD_OUT) -> int:
@@ -83,18 +87,43 @@ def _contains(ids: NDArray[np.int32], passage: NDArray[np.int32]) -> bool:
 
 def shared_sequences(train: SequenceSet, other: SequenceSet) -> int:
     """How many sequences of ``other`` stand in ``train`` with the very same text or numbers, whatever their labels."""
-    known = set(_contents(train))
-    return sum(content in known for content in _contents(other))
+    return Seen.of(train).count_in(other)
 
 
-def _contents(data: SequenceSet) -> list[Hashable]:
-    """What tells sequences apart: the text, or a digest of shape and numbers."""
-    return list(data.texts) if data.texts is not None else [_digest(values) for values in data.values or ()]
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Which sequences a model was fitted on, in 8 bytes each.
+
+    Attributes:
+        digests: of their texts or numbers, sorted, each once.
+        count: how many sequences there were.
+    """
+
+    digests: Digests
+    count: int
+
+    @classmethod
+    def of(cls, data: SequenceSet) -> "Seen":
+        return cls(np.unique(_digests(data)), len(data))
+
+    def count_in(self, data: SequenceSet) -> int:
+        """How many sequences of ``data`` were seen with the very same text or numbers, whatever their labels."""
+        return int(np.isin(_digests(data), self.digests).sum())
 
 
-def _digest(values: Floats) -> Hashable:
+def _digests(data: SequenceSet) -> Digests:
+    """(N,) what tells the texts, or the numbers and their shapes, apart."""
+    if data.texts is not None:
+        contents: Iterable[bytes] = (text.encode("utf-8", "surrogatepass") for text in data.texts)
+    else:
+        contents = map(_content, data.values or ())
+    digests = b"".join(hashlib.blake2b(content, digest_size=8).digest() for content in contents)
+    return np.frombuffer(digests, "<u8").astype(np.uint64)
+
+
+def _content(values: Floats) -> bytes:
     plain = np.where(np.isnan(values), np.nan, values + 0.0)  # one form of NaN, one of zero
-    return values.shape, hashlib.blake2b(plain.tobytes(), digest_size=16).digest()
+    return str(values.shape).encode() + plain.astype("<f8").tobytes()
 
 
 def split_rows(
@@ -143,17 +172,41 @@ def _stratified(label_of: Rows, fraction: float, rng: np.random.Generator) -> Ro
 
 
 def _whole_groups(label_of: Rows, group_of: Rows, fraction: float, rng: np.random.Generator) -> Rows:
-    """Groups in random order, each taken if it brings the held-out counts per label closer to their share."""
+    """Groups up to the share of all rows: of the next few in random order always the one that keeps the labels' shares best."""
+    sizes = np.bincount(group_of)
+    if len(sizes) < 2:
+        raise DataError(f"expected at least two groups to hold some out, got {len(sizes)}")
+    rows_of = np.split(np.argsort(group_of, kind="stable"), np.cumsum(sizes)[:-1])
     totals = np.bincount(label_of)
-    table = np.zeros((int(group_of.max(initial=-1)) + 1, len(totals)))
-    np.add.at(table, (group_of, label_of), 1)
-    if len(table) < 2:
-        raise DataError(f"expected at least two groups to hold some out, got {len(table)}")
-    missing = totals * fraction
+    few = min(CANDIDATES, -(-len(sizes) // 4))
+    waiting = deque(rng.permutation(len(sizes)).tolist())
+    held, room = np.zeros(len(totals)), tail(len(label_of), fraction)
     chosen: list[int] = []
-    for group in rng.permutation(len(table)).tolist():
-        left = missing - table[group]
-        if left @ left < missing @ missing:
-            chosen.append(group)
-            missing = left
-    return np.flatnonzero(np.isin(group_of, chosen or [int(table.sum(axis=1).argmin())]))
+    while candidates := _next(waiting, few, sizes, room):
+        counts = np.stack([np.bincount(label_of[rows_of[group]], minlength=len(totals)) for group in candidates])
+        best = _most_alike(held + counts, totals)
+        held += counts[best]
+        chosen.append(candidates.pop(best))
+        room -= int(sizes[chosen[-1]])
+        waiting.extend(candidates)
+    free = rng.permutation(np.setdiff1d(np.arange(len(sizes)), chosen))
+    smallest = int(free[sizes[free].argmin()])
+    if not chosen or (len(free) > 1 and sizes[smallest] - room < room):  # too many rows are nearer than too few
+        chosen.append(smallest)
+    return np.concatenate([rows_of[group] for group in chosen])
+
+
+def _next(waiting: deque[int], most: int, sizes: Rows, room: int) -> list[int]:
+    """Take up to ``most`` groups that fit; those that do not are dropped, since there is never more room."""
+    taken: list[int] = []
+    while waiting and len(taken) < most:
+        group = waiting.popleft()
+        if sizes[group] <= room:
+            taken.append(group)
+    return taken
+
+
+def _most_alike(counts: NDArray[np.float64], totals: Rows) -> int:
+    """Which of some counts per label (candidates, K) is most like a sample of the totals (K,), by chi-square."""
+    sizes = counts.sum(axis=1)
+    return int(((counts**2 / totals).sum(axis=1) * totals.sum() / sizes - sizes).argmin())

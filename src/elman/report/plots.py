@@ -38,7 +38,8 @@ class Size:
         width, row: of the plot, and the usual height, in inches of 96 pixels.
         ticks, legend: of an axis of times, and entries of a legend side by side.
         numbered: labels of a confusion matrix whose cells carry their counts.
-        named: labels side by side on an axis of a confusion matrix; of more, every nth is named.
+        named, letters: labels side by side on an axis of a confusion matrix, of more every nth is named; and
+            characters of each.
     """
 
     name: str
@@ -48,10 +49,11 @@ class Size:
     legend: int
     numbered: int
     named: int
+    letters: int
 
 
-WIDE = Size("wide", 7.6, 3.0, 5, 3, NUMBERED, 30)
-NARROW = Size("narrow", 3.7, 2.6, 2, 2, 9, 12)
+WIDE = Size("wide", 7.6, 3.0, 5, 3, NUMBERED, 30, 20)
+NARROW = Size("narrow", 3.7, 2.6, 2, 2, 9, 12, 14)
 
 
 def draw(exhibit: Plotted, size: Size = WIDE) -> "Figure":
@@ -210,7 +212,7 @@ def _confusion(exhibit: Confusion, size: Size) -> "Figure":
         axes.imshow(picture, interpolation="none", aspect="auto")
     every = max(1, math.ceil(classes / size.named))
     places = range(0, classes, every)
-    names = [short(exhibit.labels[place], 14) for place in places]
+    names = [ends(exhibit.labels[place], size.letters) for place in places]
     axes.set_xticks(places, names, rotation=90 if classes > 4 else 0, color=INK)
     axes.set_yticks(places, names, color=INK)
     some = f"; one label in {every} is named" if every > 1 else ""
@@ -254,16 +256,31 @@ def _reliability(exhibit: Reliability, size: Size) -> "Figure":
     axes.scatter(x, y, s=18 + 400 * share, zorder=3, label="model; larger: more often", **marks)
     axes.set_xlabel("probability given")
     axes.set_ylabel("share that was right")
-    axes.set_xlim(0, 1.02)
-    axes.set_ylim(0, 1.02)
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_ylim(-0.03, 1.03)
     figure.legend(loc="outside upper left", ncols=size.legend, borderaxespad=0.1)
     return figure
 
 
 def short(text: str, most: int = LONGEST) -> str:
     """A label that fits: one line of printable characters."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text).strip()
+    line = _printable(text)
     return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def ends(text: str, most: int) -> str:
+    """A label that fits, as `short`, with both of its ends: names of one family often differ in the last part.
+
+    >>> ends("card_payment_not_recognised", 15)
+    'card_pa…ognised'
+    """
+    line = _printable(text)
+    last = (most - 1) // 2
+    return line if len(line) <= most else f"{line[: most - 1 - last]}…{line[-last:]}"
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
 
 
 _DRAWN: dict[type, Callable[..., "Figure"]] = {

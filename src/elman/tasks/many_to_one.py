@@ -18,10 +18,10 @@ from elman.data.codec import Array, Json, Push, load_codec
 from elman.data.examples import Examples
 from elman.data.guard import Policy
 from elman.data.sequence_codec import Answers, Casing, Level, SequenceCodec
-from elman.data.sequence_store import load_sequences, save_sequences
+from elman.data.sequence_store import load_seen, load_sequences, save_sequences
 from elman.data.sequences import Cell, SequenceColumns, SequenceSet, read_sequences
 from elman.data.source import Source
-from elman.data.splits import HELD_OUT, shared_sequences, split_rows
+from elman.data.splits import HELD_OUT, Seen, shared_sequences, split_rows
 from elman.data.word_parts import PARTS
 from elman.errors import DataError, RunError
 from elman.layers.pooling import Mode, at_end
@@ -182,6 +182,7 @@ class ManyToOneTask(Task[SequenceTest]):
             self._refuse_overlap(train, other)
         self._fit_inputs(train)
         self.tail = given if valid is None else train
+        self.seen = Seen.of(self.tail)
         self._train, self._valid = self._encode(train), self._scored_part(self._encode(other))
         if self.codec.guard is not None:
             self.codec.guard.reset()  # held-out values outside the range are no news to anyone
@@ -338,6 +339,7 @@ class ManyToOneTask(Task[SequenceTest]):
             raise RunError(f"{folder / 'codec.json'}: expected a codec of sequences, got {codec.kind!r}")
         self.codec = codec
         self.tail = load_sequences(folder / "tail.safetensors")
+        self.seen = load_seen(folder / "tail.safetensors")
 
     # --- evaluation
 
@@ -349,8 +351,10 @@ class ManyToOneTask(Task[SequenceTest]):
         given = self._read(sources)
         notes = [*given.notes, *self._met(given)]
         encoded = self._encode(given)
-        if shared := shared_sequences(self.tail, given):
+        if shared := self.seen.count_in(given):
             notes.append(f"{shared} of {len(given)} sequences were seen in fitting; scores on new ones would be worse")
+        if len(self.tail) < self.seen.count:
+            notes.append(f"the baselines are fitted on {len(self.tail):,} of {self.seen.count:,} sequences")
         return SequenceTest(given, encoded, self._truth_of(encoded), notes)
 
     def _met(self, given: SequenceSet) -> list[str]:

@@ -2,12 +2,15 @@
 
 import json
 import math
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from elman.data.files import write_text
+from elman.errors import ElmanError
 from elman.training.history import History
 
 
@@ -51,8 +54,25 @@ class MetricsLog(Callback):
             write_text(self.path, "".join(rows[: len(history.curve)]))
 
     def validated(self, history: History) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row_of(history)) + "\n")
+        size = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row_of(history)) + "\n")
+        except OSError as error:
+            with suppress(OSError):
+                os.truncate(self.path, size)  # no half of a row
+            raise ElmanError(
+                f"{self.path}: cannot be written: {error.strerror or error}; make room, then go on with `--resume`"
+            ) from error
+
+
+class BestKnown(Callback):
+    """Whether training has ended with weights that a validation has chosen."""
+
+    known = False
+
+    def end(self, history: History) -> None:
+        self.known = history.best is not None
 
 
 def row_of(history: History) -> dict[str, float | None]:

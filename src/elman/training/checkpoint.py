@@ -4,17 +4,17 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import time
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from elman.data.files import replacing
@@ -23,6 +23,7 @@ from elman.models.load import FORMAT as RUN_FORMAT
 from elman.tasks.task import Task
 from elman.training.best import Best
 from elman.training.history import History, finite
+from elman.training.interrupt import Interrupt
 from elman.training.phase import Phase, group
 from elman.training.plan import Plan
 from elman.training.processes import ALONE, Processes
@@ -120,12 +121,9 @@ def fingerprint(task: Task) -> str:
 def read(folder: Path) -> Checkpoint | None:
     """The checkpoint of a run folder, if it has one. Raises RunError if it is damaged or of a newer format."""
     path = folder / NAME
-    if not path.exists():
-        return None
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
+        content = path.read_bytes()  # at once: another file may come into its place
+        tensors, metadata = load(content), _metadata(content)
         said = json.loads(metadata["elman"])
         for what, found, known in (("checkpoint", said["format"], FORMAT), ("run", said["run_format"], RUN_FORMAT)):
             if found > known:
@@ -137,11 +135,20 @@ def read(folder: Path) -> Checkpoint | None:
             raise ValueError("its checksum does not fit")
         about = About(**{**said["about"], "plan": Plan(**said["about"]["plan"])})
         return Checkpoint(path, about, tensors, said["values"])
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise RunError(
             f"{path}: damaged ({reason}): the training cannot be resumed; remove {folder} and fit again"
         ) from error
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """What a safetensors file says of itself: its header is JSON, after eight bytes that hold its length."""
+    length = int.from_bytes(content[:8], "little")
+    metadata: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
+    return metadata
 
 
 class Checkpoints:
@@ -198,12 +205,25 @@ class Checkpoints:
         if self._saved and self._saved.values["phase"]["split"] == phase.split:
             phase.resume(self._saved.tensors, self._saved.values["phase"])
 
-    def offer(self, phase: Phase, history: History, best: Best) -> None:
-        """Write a checkpoint after an update, if one is due."""
+    def offer(self, phase: Phase, history: History, best: Best, interrupt: Interrupt | None = None) -> None:
+        """Write a checkpoint after an update, if one is due.
+
+        Raises: KeyboardInterrupt after the checkpoint, if training is to end.
+        """
+        ends = interrupt is not None and interrupt.wanted
+        if not self._processes.agree(ends or self._is_due(history)):
+            return
+        if self._about is not None:
+            self._save(phase, history, best)
+        if self._processes.agree(ends):
+            raise KeyboardInterrupt
+
+    def _is_due(self, history: History) -> bool:
         age = time.monotonic() - self._written
         validated = bool(history.curve) and history.curve[-1][0] == history.updates and not history.finished
-        if not self._processes.agree(age >= self._every * (SOONER if validated else 1)):
-            return
+        return age >= self._every * (SOONER if validated else 1)
+
+    def _save(self, phase: Phase, history: History, best: Best) -> None:
         tensors, values = phase.save()
         tensors |= {f"best.{name}": weight for name, weight in best.weights.items()}
         if self._processes.leads:
@@ -213,7 +233,9 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove them: the run has finished."""
-        shutil.rmtree(self.path.parent, ignore_errors=True)
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+            self.path.parent.rmdir()  # where nothing else is in it
 
     def _write(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Replace the file; what was there stays until the new one is on the disk."""

@@ -34,6 +34,7 @@ class History:
         stop: a reason to stop after this update, set by a callback.
         best, best_update: the validation whose weights are kept, and the update it was made after.
         finished: updates of the last phase done. seconds_before: of training, in processes that were resumed from.
+        complete: training has come to its end, the last phase too.
     """
 
     plan: Plan
@@ -48,6 +49,7 @@ class History:
     best: Validation | None = None
     best_update: int = 0
     finished: int = 0
+    complete: bool = False
     seconds_before: float = 0.0
     curve: list[tuple[int, float, Validation]] = field(default_factory=list)
     """(update, training loss since the last validation, validation)"""

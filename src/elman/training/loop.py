@@ -1,7 +1,8 @@
 """The training loop: updates, validations, and a last phase on all data."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 
 import torch
 
@@ -13,6 +14,7 @@ from elman.training.callbacks import Callback
 from elman.training.checkpoint import NEVER, Checkpoints
 from elman.training.config import TrainingConfig
 from elman.training.history import History, Validation
+from elman.training.interrupt import Interrupt, deferred
 from elman.training.phase import Phase, carry
 from elman.training.plan import Plan
 from elman.training.processes import ALONE, Processes
@@ -32,15 +34,18 @@ def fit(
 ) -> History:
     """Train ``model`` in place and leave the best weights in it, taken further by `finish` if the plan says so.
 
+    Ctrl-C and SIGTERM wait for the end of the update and for a checkpoint after it.
+
     Raises:
         TrainingError: the loss or a gradient is not finite, or a process was lost; the best weights so far are in the model.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM; likewise.
     """
     torch.manual_seed(config.seed)
     history, best = History(plan), Best(model, config.tolerance)
     training = Phase("train", model, task, config, config.learning_rate, plan.updates, processes=processes)
     checkpoints.resume(history, best)
     checkpoints.resume_phase(training)
-    try:
+    with settled(model, task, history, best, callbacks), deferred() as interrupt:
         for callback in callbacks:
             callback.start(history)
         while not history.done:
@@ -60,17 +65,39 @@ def fit(
                     callback.validated(history)
                 if processes.agree(bool(history.stop)):
                     history.stop = history.stop or FIRST
-            checkpoints.offer(training, history, best)
+            checkpoints.offer(training, history, best, interrupt)
         best.restore()
         task.calibrate(model)
-        finish(model, task, config, history, best, callbacks, checkpoints=checkpoints, processes=processes)
-    except BaseException:
-        best.restore()
-        raise
-    finally:
-        for callback in callbacks:
-            callback.end(history)
+        finish(
+            model, task, config, history, best, callbacks,
+            checkpoints=checkpoints, processes=processes, interrupt=interrupt,
+        )  # fmt: skip
+        history.complete = True
     return history
+
+
+@contextmanager
+def settled(model: Model, task: Task, history: History, best: Best, callbacks: Sequence[Callback]) -> Iterator[None]:
+    """However training ends, every callback is told; after a failure the best weights are in the model, and calibrated."""
+    try:
+        yield
+    except BaseException:
+        try:
+            best.restore()
+            with suppress(Exception):  # the reason why training ended is the one to tell
+                task.calibrate(model)
+        finally:
+            with suppress(Exception):
+                end(callbacks, history)
+        raise
+    end(callbacks, history)
+
+
+def end(callbacks: Sequence[Callback], history: History) -> None:
+    """Tell every callback, whatever goes wrong in another; that is raised afterwards."""
+    with ExitStack() as stack:
+        for callback in reversed(callbacks):
+            stack.callback(callback.end, history)
 
 
 def finish(
@@ -83,6 +110,7 @@ def finish(
     *,
     checkpoints: Checkpoints = NEVER,
     processes: Processes = ALONE,
+    interrupt: Interrupt | None = None,
 ) -> None:
     """A short last phase on all data at a low, falling rate: the held-out part, often the newest, is learned too.
 
@@ -97,7 +125,7 @@ def finish(
         history.finished += 1
         for callback in callbacks:
             callback.finishing(history, history.finished)
-        checkpoints.offer(phase, history, best)
+        checkpoints.offer(phase, history, best, interrupt)
     phase.average.apply()
 
 

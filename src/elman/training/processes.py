@@ -23,6 +23,7 @@ from elman.data.batch import Batch
 from elman.errors import ElmanError, TrainingError
 from elman.layers.dropout import share_of_rows
 from elman.state import State, map_leaves, select
+from elman.training.interrupt import ASK, at_once, ended_by_sigterm
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -34,12 +35,16 @@ T = TypeVar("T")
 
 PATIENCE = timedelta(minutes=10)
 """How long one process waits for another that is still there; one that is gone is noticed at once."""
-GRACE = {signal.SIGINT: 2.0, signal.SIGKILL: 30.0}
+GRACE = {ASK: 2.0, signal.SIGKILL: 30.0}
 """Seconds that processes have to write down what they learned and to end, before they are asked to, and made to."""
 for greeting in ("utilities.distributed", "utilities.rank_zero"):
     logging.getLogger(f"lightning_fabric.{greeting}").setLevel(logging.WARNING)
 
 GO_ON = "the last good state is kept: go on from it with `--resume`"
+
+
+class ProcessLost(TrainingError):
+    """Another process of this training is gone."""
 
 
 class Processes(ABC):
@@ -126,7 +131,7 @@ ALONE = Alone()
 class Together(Processes):
     """Several processes that Fabric has connected.
 
-    Raises: TrainingError from every method if another process is gone.
+    Raises: ProcessLost from every method if another process is gone.
     """
 
     def __init__(self, fabric: "Fabric") -> None:
@@ -175,7 +180,7 @@ def connected() -> Iterator[None]:
         yield
     except RuntimeError as error:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever watches over the processes ends them now: save first
-        raise TrainingError(f"another process of this training was lost; {GO_ON}") from error
+        raise ProcessLost(f"another process of this training was lost; {GO_ON}") from error
 
 
 def launch(wanted: int, work: Callable[[Processes], None]) -> None:
@@ -183,7 +188,7 @@ def launch(wanted: int, work: Callable[[Processes], None]) -> None:
 
     Args:
         wanted: processes on this machine; if more than one, they are new ones and end with this one.
-        work: what can be pickled. An ElmanError or KeyboardInterrupt in it is raised here.
+        work: what can be pickled. An ElmanError, OSError, MemoryError or KeyboardInterrupt in it is raised here.
 
     Raises:
         TrainingError: a process was lost.
@@ -223,22 +228,15 @@ def _work_with(fabric: "Fabric", work: Callable[[Processes], None]) -> None:
 
 def _work_as_child(fabric: "Fabric", work: Callable[[Processes], None], errors: "SimpleQueue[BaseException]") -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent when another one fails: that is noticed and saved here
-    signal.signal(signal.SIGUSR1, _interrupt)
+    signal.signal(ASK, at_once)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as under nohup
-        signal.signal(signal.SIGINT, _interrupt)
+        signal.signal(signal.SIGINT, at_once)
     threading.Thread(target=_watch_parent, daemon=True).start()
     try:
         _work_with(fabric, work)
-    except (ElmanError, KeyboardInterrupt) as error:
+    except (ElmanError, KeyboardInterrupt, OSError, MemoryError) as error:
         errors.put(error)
         raise SystemExit(1) from error
-
-
-def _interrupt(*_: object) -> None:
-    """End in an orderly way, once: a second signal must not interrupt what writes the model down."""
-    for one in (signal.SIGUSR1, signal.SIGINT):
-        signal.signal(one, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _watch_parent() -> None:
@@ -246,7 +244,7 @@ def _watch_parent() -> None:
     parent = parent_process()
     assert parent is not None
     parent.join()
-    os.kill(os.getpid(), signal.SIGUSR1)
+    os.kill(os.getpid(), ASK)
 
 
 def _start(count: int, work: Callable[[Processes], None]) -> None:
@@ -257,14 +255,17 @@ def _start(count: int, work: Callable[[Processes], None]) -> None:
     errors: SimpleQueue[BaseException] = get_context("spawn").SimpleQueue()
     others, port = set(active_children()), os.environ.get("MASTER_PORT")
     try:
-        _fabric("spawn", count).launch(partial(_work_as_child, work=work, errors=errors))
+        with ended_by_sigterm():
+            _fabric("spawn", count).launch(partial(_work_as_child, work=work, errors=errors))
     except ProcessExitedException as error:
-        if error.signal_name or errors.empty():
+        reason = None if errors.empty() else errors.get()
+        # one that noticed the end of another may be ended by a signal itself, as it leaves its connections
+        if reason is None or (error.signal_name and isinstance(reason, ProcessLost)):
             how = f"by {error.signal_name}" if error.signal_name else f"with exit code {error.exit_code}"
             raise TrainingError(
                 f"process {error.error_index + 1} of {count} was lost: it was ended {how}; {GO_ON}"
             ) from None
-        raise errors.get() from None
+        raise reason from None
     finally:
         _end(set(active_children()) - others)
         if port is None:

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,9 +78,48 @@ class Tracker(Callback, ABC):
         self.histograms(weights_and_gradients(self.run.model), history.updates)
 
     def end(self, history: History) -> None:
-        if history.done:
-            self.results(history)
-        self.close()
+        try:
+            if history.complete:
+                self.results(history)
+        finally:
+            self.close()
+
+
+class Guarded(Callback):
+    """A tracker that cannot do harm once it has started: where it fails, a note says so and training goes on without it.
+
+    Args:
+        name: of the tracker. tell: shows a note.
+    """
+
+    def __init__(self, name: str, tracker: Tracker, tell: Callable[[str], object]) -> None:
+        self._name, self._tracker, self._tell = name, tracker, tell
+        self._works = True
+
+    def start(self, history: History) -> None:
+        self._tracker.start(history)
+
+    def updated(self, history: History) -> None:
+        self._attempt(self._tracker.updated, history)
+
+    def validated(self, history: History) -> None:
+        self._attempt(self._tracker.validated, history)
+
+    def end(self, history: History) -> None:
+        if self._works:
+            self._attempt(self._tracker.end, history)
+        else:
+            with suppress(Exception):
+                self._tracker.close()
+
+    def _attempt(self, hook: Callable[[History], None], history: History) -> None:
+        if not self._works:
+            return
+        try:
+            hook(history)
+        except Exception as error:  # whatever another package raises
+            self._works = False
+            self._tell(f"--track {self._name} has failed and is left out: {type(error).__name__}: {error}")
 
 
 def weights_and_gradients(model: Model) -> dict[str, Tensor]:
@@ -131,16 +171,16 @@ def trackers_of(wanted: str | Sequence[str] | None) -> tuple[str, ...]:
     return names
 
 
-def make_trackers(names: Sequence[str], run: Tracked) -> list[Tracker]:
-    """The trackers of these names, see `trackers_of`, ready to be callbacks."""
-    made: list[Tracker] = []
+def make_trackers(names: Sequence[str], run: Tracked, tell: Callable[[str], object]) -> list[Guarded]:
+    """The trackers of these names, see `trackers_of`, ready to be callbacks. One that fails is told of in a note."""
+    made: list[Guarded] = []
     for name in names:
         if name == "tensorboard":
             from elman.training.tensorboard import TensorBoard
 
-            made.append(TensorBoard(run))
+            made.append(Guarded(name, TensorBoard(run), tell))
         else:
             from elman.training.wandb import WeightsAndBiases
 
-            made.append(WeightsAndBiases(run))
+            made.append(Guarded(name, WeightsAndBiases(run), tell))
     return made
