@@ -18,6 +18,7 @@ import pytest
 from safetensors import safe_open
 
 import elman as library
+from elman import run as job
 from elman.cli.main import run
 from elman.errors import UsageError
 from elman.training import phase
@@ -43,7 +44,7 @@ def deadly(*arguments, **named):
     global calls
     calls += 1
     if calls == int(number):
-        if name in ("save_file", "save_weights"):
+        if name == "save_file":
             original(*arguments, **named)
             beside = Path(arguments[1])
             beside.write_bytes(beside.read_bytes()[: beside.stat().st_size // 2])
@@ -111,7 +112,7 @@ MORE = [
     ("forecast", "elman.training.loop:validate", 3),
     ("forecast", "elman.training.loop:finish", 1),
     ("forecast", "elman.training.settings:Settings.save", 1),
-    ("forecast", "elman.models.load:save_weights", 1),
+    ("forecast", "elman.models.load:save_file", 1),
     ("language", "elman.training.checkpoint:save_file", 2),
     ("language", "elman.training.phase:learn", 7),
     ("language", "elman.run:environment", 1),
@@ -189,7 +190,9 @@ def test_ctrl_c_keeps_a_model_and_is_gone_on_with(
     with ctrl_c(0):
         done = elman(*line_of("forecast", data, "run"), "--resume")
     assert (done.code, done.out) == (1, "")
-    assert done.message.endswith("elman: interrupted; run keeps what was learned so far; `--resume` goes on after update 20 of 50")
+    assert done.message.endswith(
+        "elman: interrupted; run keeps what was learned so far; `--resume` goes on after update 20 of 50"
+    )
     assert elman("predict", interrupted, data.new).code == 0
     again = elman(*line_of("forecast", data, "run", *OFTEN))
     assert (again.code, again.message) == (
@@ -299,7 +302,7 @@ def project(folder: Path) -> dict[Path, tuple[int, bytes]]:
     return state(folder)
 
 
-@pytest.mark.parametrize("without", [[], ["thesis.txt"], ["checkpoints/my-model.ckpt", "checkpoints"]])
+@pytest.mark.parametrize("without", [[], ["thesis.txt"], ["thesis.txt", "checkpoints/my-model.ckpt", "checkpoints"]])
 def test_a_folder_of_somebody_elses_work_is_not_touched(
     elman: "Line", data: "Data", tmp_path: Path, without: list[str]
 ) -> None:
@@ -378,13 +381,13 @@ def test_a_signal_changes_nothing_in_the_result(
     learn, calls = phase.learn, iter(range(1, 1000))
 
     def signalled(*arguments: object) -> object:
-        if next(calls) in (7, 8, 40):
+        if next(calls) in (7, 8, 45):
             signal.raise_signal(signal.SIGTERM)
         return learn(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(phase, "learn", signalled)
     line = line_of("forecast", data, "run")
-    for more, update in (([], 7), (["--resume"], 8), (["--resume"], 40)):
+    for more, update in (([], 7), (["--resume"], 8), (["--resume"], 45)):
         before = [file.read_bytes() for file in (tmp_path / "run").glob("model.safetensors")]
         done = elman(*line, *more)
         assert (done.code, done.out) == (1, "")
@@ -395,9 +398,7 @@ def test_a_signal_changes_nothing_in_the_result(
     assert_same(tmp_path / "run", whole["forecast"])
 
 
-def test_weights_that_no_validation_has_seen_do_not_replace_others(
-    elman: "Line", data: "Data", tmp_path: Path
-) -> None:
+def test_weights_that_no_validation_has_seen_do_not_replace_others(elman: "Line", data: "Data", tmp_path: Path) -> None:
     """The first attempt has left a model and no checkpoint with updates; the second one is over before it validates."""
     line = line_of("forecast", data, "run", "--set", "training.checkpoint_every=3600")
     with ctrl_c(12):
@@ -408,13 +409,24 @@ def test_weights_that_no_validation_has_seen_do_not_replace_others(
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="a device that is always full is Linux's")
 def test_a_log_that_cannot_be_written_keeps_the_run(
     elman: "Line", data: "Data", whole: dict[str, Path], tmp_path: Path
 ) -> None:
+    """A device that is always full takes the log's place, for a while."""
     line = line_of("forecast", data, "run", *OFTEN)
+    learn, log, aside = phase.learn, tmp_path / "run" / "metrics.jsonl", tmp_path / "aside"
+
+    def fills(*arguments: object) -> object:
+        if not aside.exists() and log.exists():
+            log.rename(aside)
+            log.symlink_to("/dev/full")
+        return learn(*arguments)  # type: ignore[arg-type]
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callbacks, "row_of", lambda history: RowFails.of(history))
+        patch.setattr(phase, "learn", fills)
         done = elman(*line)
+    aside.rename(log)
     assert done.code == 1
     assert "elman: run/metrics.jsonl: cannot be written: No space left on device; make room" in done.message
     assert "run keeps what was learned so far; `--resume` goes on after update 9 of 50" in done.err

@@ -3,11 +3,13 @@
 import io
 import json
 import math
+import resource
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from elman.errors import ElmanError
 from elman.training.callbacks import EarlyStopping, MetricsLog, ProgressBar
 from elman.training.history import History, Validation
 from elman.training.plan import Plan
@@ -66,6 +68,33 @@ def test_the_log_is_json_lines_and_what_is_not_finite_is_null(tmp_path: Path) ->
         (2, None, None, 1.5),
     ]
     assert all(row["seconds"] >= 0 for row in rows)
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="a device that is always full is Linux's")
+def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    ours, path = history(), tmp_path / "metrics.jsonl"
+    path.symlink_to("/dev/full")
+    validated(ours, 0.75)
+    with pytest.raises(ElmanError, match=r"metrics.jsonl: cannot be written: No space left on device; make room"):
+        MetricsLog(path).validated(ours)
+
+
+def test_a_log_keeps_no_half_of_a_row(tmp_path: Path) -> None:
+    """The system refuses to write more than the first row and a part of the second, as a full disk would."""
+    ours, path = history(), tmp_path / "metrics.jsonl"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    validated(ours, 0.75)
+    MetricsLog(path).validated(ours)
+    before = path.read_text()
+    assert 60 < len(before) < 200
+    validated(ours, 0.75)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, limits[1]))
+    try:
+        with pytest.raises(ElmanError, match="File too large"):
+            MetricsLog(path).validated(ours)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == before
 
 
 def test_progress_where_nobody_watches_is_one_line_a_validation(capsys: pytest.CaptureFixture[str]) -> None:

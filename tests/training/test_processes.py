@@ -102,9 +102,9 @@ def test_a_lost_process_ends_the_others() -> None:
         (fail, DataError, "what it says"),
         (fill, OSError, "No space left on device: 'run/file'"),
         (exhaust, MemoryError, "not enough memory"),
-        (press, KeyboardInterrupt, ""),
+        (press, KeyboardInterrupt, None),
     ],
 )
-def test_what_one_raises_is_raised(action: Callable[[], None], error: type[BaseException], said: str) -> None:
+def test_what_one_raises_is_raised(action: Callable[[], None], error: type[BaseException], said: str | None) -> None:
     with pytest.raises(error, match=said):
         launch(2, functools.partial(in_second, action))

@@ -7,7 +7,7 @@ import shutil
 import struct
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,16 @@ from elman.run import Run
 from elman.training.history import History, Validation
 from elman.training.plan import Plan
 from elman.training.tensorboard import TensorBoard
-from elman.training.tracking import NEEDS, Tracked, best_values, flat, trackers_of, weights_and_gradients
+from elman.training.tracking import (
+    NEEDS,
+    Guarded,
+    Tracked,
+    Tracker,
+    best_values,
+    flat,
+    trackers_of,
+    weights_and_gradients,
+)
 from elman.training.wandb import WeightsAndBiases, is_logged_in
 
 UPDATES, VALIDATIONS, RATE = 12, 3, 0.01
@@ -278,6 +287,65 @@ def test_a_training_that_failed_leaves_what_was_logged(run: Run, tmp_path: Path)
     tracker.scalars({"loss": 1.0}, 1)
     tracker.end(history)
     assert [event.value for event in events(tmp_path).Scalars("loss")] == [1.0]
+
+
+class Fails(Tracker):
+    """Fails in what it is told to."""
+
+    def __init__(self, run: Tracked, *where: str) -> None:
+        super().__init__(run)
+        self.where, self.calls = where, list[str]()
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self.where:
+            raise ConnectionError("gone")
+
+    def start(self, history: History) -> None: ...
+    def scalars(self, values: Mapping[str, float], update: int) -> None:  # noqa: ARG002
+        self._call("scalars")
+
+    def histograms(self, values: Mapping[str, torch.Tensor], update: int) -> None:  # noqa: ARG002
+        self._call("histograms")
+
+    def results(self, history: History) -> None:  # noqa: ARG002
+        self._call("results")
+
+    def close(self) -> None:
+        self._call("close")
+
+
+@pytest.mark.parametrize(
+    ("where", "calls"),
+    [
+        ((), ["scalars", "scalars", "histograms", "results", "close"]),
+        (("scalars",), ["scalars", "close"]),
+        (("scalars", "close"), ["scalars", "close"]),
+        (("results",), ["scalars", "scalars", "histograms", "results", "close"]),
+        (("close",), ["scalars", "scalars", "histograms", "results", "close"]),
+    ],
+)
+def test_a_tracker_that_fails_is_told_of_once_and_left_out(
+    run: Run, tmp_path: Path, where: tuple[str, ...], calls: list[str]
+) -> None:
+    tracker = Fails(Tracked(tmp_path, run.settings, run.task, run.model, dict), *where)
+    notes: list[str] = []
+    guarded, history = Guarded("wandb", tracker, notes.append), at(5)
+    history.validated(Validation(1.0), improved=True)
+    history.complete = True
+    for hook in (guarded.start, guarded.updated, guarded.validated, guarded.end):
+        hook(history)
+    assert tracker.calls == calls
+    assert notes == ["--track wandb has failed and is left out: ConnectionError: gone"] * bool(where)
+
+
+def test_results_are_those_of_a_training_that_came_to_its_end(run: Run, tmp_path: Path) -> None:
+    """All updates done, and interrupted in the last phase."""
+    tracker = Fails(Tracked(tmp_path, run.settings, run.task, run.model, dict))
+    history = at(10)
+    assert history.done
+    tracker.end(history)
+    assert tracker.calls == ["close"]
 
 
 def test_names_of_trackers(monkeypatch: pytest.MonkeyPatch) -> None:

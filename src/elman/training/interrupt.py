@@ -66,6 +66,7 @@ def deferred() -> Iterator[Interrupt]:
         yield interrupt
     finally:
         for one, handler in before.items():
+            # who asked does so again after a while: the model is being written then
+            after = signal.SIG_IGN if one == ASK and interrupt.wanted else handler
             if signal.getsignal(one) is interrupt:
-                # who asked does so again after a while: the model is being written then
-                signal.signal(one, signal.SIG_IGN if one == ASK and interrupt.wanted else handler)
+                signal.signal(one, after)

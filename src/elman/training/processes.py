@@ -43,7 +43,7 @@ for greeting in ("utilities.distributed", "utilities.rank_zero"):
 GO_ON = "the last good state is kept: go on from it with `--resume`"
 
 
-class ProcessLost(TrainingError):
+class ProcessLostError(TrainingError):
     """Another process of this training is gone."""
 
 
@@ -131,7 +131,7 @@ ALONE = Alone()
 class Together(Processes):
     """Several processes that Fabric has connected.
 
-    Raises: ProcessLost from every method if another process is gone.
+    Raises: ProcessLostError from every method if another process is gone.
     """
 
     def __init__(self, fabric: "Fabric") -> None:
@@ -180,7 +180,7 @@ def connected() -> Iterator[None]:
         yield
     except RuntimeError as error:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever watches over the processes ends them now: save first
-        raise ProcessLost(f"another process of this training was lost; {GO_ON}") from error
+        raise ProcessLostError(f"another process of this training was lost; {GO_ON}") from error
 
 
 def launch(wanted: int, work: Callable[[Processes], None]) -> None:
@@ -260,7 +260,7 @@ def _start(count: int, work: Callable[[Processes], None]) -> None:
     except ProcessExitedException as error:
         reason = None if errors.empty() else errors.get()
         # one that noticed the end of another may be ended by a signal itself, as it leaves its connections
-        if reason is None or (error.signal_name and isinstance(reason, ProcessLost)):
+        if reason is None or (error.signal_name and isinstance(reason, ProcessLostError)):
             how = f"by {error.signal_name}" if error.signal_name else f"with exit code {error.exit_code}"
             raise TrainingError(
                 f"process {error.error_index + 1} of {count} was lost: it was ended {how}; {GO_ON}"
