@@ -13,7 +13,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "elman"
 # The data's path: a module imports only from its own room and from rooms before it.
 ROOMS = [
     "errors", "registry", "state", "stepper", "data", "metrics", "cells", "engine", "layers", "models", "decoding", "tasks",
-    "training", "evaluation", "diagnosis", "streaming", "export", "report", "run", "experiments", "cli", "__main__", "testing",
+    "training", "evaluation", "diagnosis", "streaming", "export", "report", "run", "job", "experiments", "cli", "__main__",
+    "testing",
 ]  # fmt: skip
 
 

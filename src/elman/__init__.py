@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from elman import cells, layers, streaming
+    from elman.job import fit
     from elman.layers import convert
     from elman.layers.backends import backend
-    from elman.run import Run, fit
+    from elman.run import Run
 
 __all__ = ["Run", "backend", "cells", "convert", "fit", "layers", "streaming"]
 
@@ -16,7 +17,7 @@ _LAZY = {
     "Run": ("elman.run", "Run"),
     "backend": ("elman.layers.backends", "backend"),
     "convert": ("elman.layers.convert", None),
-    "fit": ("elman.run", "fit"),
+    "fit": ("elman.job", "fit"),
 }
 
 

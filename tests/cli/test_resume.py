@@ -103,7 +103,7 @@ def assert_same(folder: Path, whole: Path) -> None:
 
 KILLED = [
     ("forecast", "elman.training.checkpoint:save_file", 17),
-    ("forecast", "elman.run:Job._summarise", 1),
+    ("forecast", "elman.job:Job._summarise", 1),
     ("language", "elman.training.phase:learn", 43),
 ]
 MORE = [
@@ -115,7 +115,7 @@ MORE = [
     ("forecast", "elman.models.load:save_file", 1),
     ("language", "elman.training.checkpoint:save_file", 2),
     ("language", "elman.training.phase:learn", 7),
-    ("language", "elman.run:environment", 1),
+    ("language", "elman.job:environment", 1),
     ("language", "elman.data.codec:Codec.save", 1),
     ("language", "elman.training.callbacks:MetricsLog.validated", 6),
 ]

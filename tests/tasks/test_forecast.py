@@ -18,7 +18,8 @@ from elman.evaluation.baselines import make_baselines
 from elman.models.build import EncoderConfig
 from elman.models.forecast import ForecastModel
 from elman.models.model import Model
-from elman.tasks.forecast import Forecast, ForecastOptions
+from elman.tasks.forecast import Forecast
+from elman.tasks.forecast_data import ForecastOptions
 from elman.training.config import TrainingConfig
 from elman.training.loop import fit
 from elman.training.plan import Plan

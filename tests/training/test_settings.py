@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from elman.errors import ConfigError, RunError
 from elman.models.build import EncoderConfig
-from elman.tasks.forecast import Forecast, ForecastOptions
+from elman.tasks.forecast import Forecast
+from elman.tasks.forecast_data import ForecastOptions
 from elman.training.config import TrainingConfig
 from elman.training.settings import (
     SECTIONS,

@@ -31,8 +31,9 @@ def command(
     """
     from elman.cli.evaluate import table
     from elman.data.source import Source
-    from elman.run import check_new, fit
+    from elman.job import fit
     from elman.streaming.prove import prove
+    from elman.training.folder import check_new
 
     say = results()
     if (out / "run" / "config.toml").is_file():

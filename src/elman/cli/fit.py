@@ -117,7 +117,8 @@ def command(
 ) -> None:
     """Train a model on DATA and keep it in a run folder."""
     from elman.errors import ElmanError
-    from elman.run import finished_run, gather, kept, new_folder, prepare
+    from elman.job import finished_run, gather, prepare
+    from elman.training.folder import kept, new_folder
     from elman.training.settings import Sections, load_config, parse_set, put
     from elman.training.tracking import trackers_of
 

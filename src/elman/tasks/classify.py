@@ -21,7 +21,8 @@ from elman.models.many_to_one import ManyToOne
 from elman.models.model import Model
 from elman.tasks.classify_exhibits import MARKED, Answered, decided, examples, figures, order_of
 from elman.tasks.exhibits import AnyExhibit
-from elman.tasks.many_to_one import Encoded, Floats, ManyToOneOptions, ManyToOneTask, SequenceTest
+from elman.tasks.many_to_one import Floats, ManyToOneTask
+from elman.tasks.many_to_one_data import Encoded, ManyToOneOptions, SequenceTest
 from elman.tasks.task import Baselines, Scores, TaskOptions, register
 
 MOST_COLUMNS = 20  # labels whose probabilities each have a column of the predictions

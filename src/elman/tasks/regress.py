@@ -16,7 +16,8 @@ from elman.data.sequences import Cell, SequenceSet
 from elman.metrics.regression import regression_metrics
 from elman.models.model import Model
 from elman.tasks.exhibits import AnyExhibit, Scatter
-from elman.tasks.many_to_one import Floats, ManyToOneOptions, ManyToOneTask, SequenceTest
+from elman.tasks.many_to_one import Floats, ManyToOneTask
+from elman.tasks.many_to_one_data import ManyToOneOptions, SequenceTest
 from elman.tasks.task import Baselines, Scores, TaskOptions, register
 
 STRATA = 10  # parts of the range of a number that every part of the data must have its share of
