@@ -18,9 +18,10 @@ import pytest
 from safetensors import safe_open
 
 import elman as library
-from elman import run as job
+from elman import job
 from elman.cli.main import run
 from elman.errors import UsageError
+from elman.run import environment
 from elman.training import phase
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def deadly(*arguments, **named):
 
 setattr(owner, name, deadly)
 from elman.cli.main import run
+from elman.run import environment
 sys.exit(run(sys.argv[4:]))
 """
 """The command line in a process that ends without a word at the given call of a function, files half written."""
@@ -326,7 +328,7 @@ def test_what_is_put_into_the_folder_meanwhile_stays(
     """A folder that was there, empty; files come while the data's statistics are written."""
     (tmp_path / "run").mkdir()
     theirs = [tmp_path / "run" / "thesis.txt", tmp_path / "run" / "checkpoints" / "my-model.ckpt"]
-    original = job.environment
+    original = environment
 
     def puts() -> dict[str, object]:
         for file in theirs:

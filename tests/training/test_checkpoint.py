@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 from elman.data.source import Source
 from elman.errors import DataError, ElmanError, RunError, UsageError
 from elman.models.build import EncoderConfig
+from elman.models.load import FORMAT as RUN_FORMAT
 from elman.models.model import Model
 from elman.tasks.language import Language, LanguageOptions
 from elman.training.callbacks import Callback, EarlyStopping, MetricsLog
-from elman.training.checkpoint import NAME, About, Checkpoint, Checkpoints, differences, fingerprint, read
+from elman.training.checkpoint import FORMAT, NAME, About, Checkpoint, Checkpoints, differences, fingerprint, read
 from elman.training.config import TrainingConfig
 from elman.training.history import History, Validation
 from elman.training.loop import fit
@@ -235,12 +236,15 @@ def test_damage_is_told(interrupted: Path, tmp_path: Path, place: float) -> None
         read(tmp_path / "run")
 
 
-@pytest.mark.parametrize(("what", "formats"), [("checkpoint", (2, 1)), ("run", (1, 2))])
+@pytest.mark.parametrize(
+    ("what", "formats"), [("checkpoint", (FORMAT + 1, RUN_FORMAT)), ("run", (FORMAT, RUN_FORMAT + 1))]
+)
 def test_a_newer_format_names_the_version_it_needs(tmp_path: Path, what: str, formats: tuple[int, int]) -> None:
     (tmp_path / NAME).parent.mkdir()
     said = {"format": formats[0], "run_format": formats[1], "about": {"version": "7.0"}, "else": 1}
     save_file({"x": torch.zeros(1)}, tmp_path / NAME, {"elman": json.dumps(said)})
-    words = rf"the {what} has format 2, written by elman 7.0; .* up to 1: install elman 7.0 or later"
+    known = {"checkpoint": FORMAT, "run": RUN_FORMAT}[what]
+    words = rf"the {what} has format {known + 1}, written by elman 7.0; .* up to {known}: install elman 7.0 or later"
     with pytest.raises(RunError, match=words):
         read(tmp_path)
 
