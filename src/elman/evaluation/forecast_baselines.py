@@ -3,13 +3,13 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman.errors import ConfigError, DataError
+from elman.evaluation.threads import one_thread
 from elman.metrics.metric import Floats
 
 Rows = NDArray[np.integer]
@@ -257,24 +257,16 @@ class _Trees:
 
         self._known = ~np.isnan(x).all(axis=0)  # a column without any value cannot be binned
         losses = ("squared_error", "absolute_error")
-        with _one_thread():
+        with one_thread():
             self._ensembles: list[HistGradientBoostingRegressor] = [
                 HistGradientBoostingRegressor(loss=loss, random_state=0, **_TREES).fit(x[:, self._known], y)
                 for loss in losses
             ]
 
     def __call__(self, x: Floats) -> Floats:
-        with _one_thread():
+        with one_thread():
             forecasts = np.stack([ensemble.predict(x[:, self._known]) for ensemble in self._ensembles])
         return np.asarray(forecasts.mean(axis=0))
-
-
-def _one_thread() -> AbstractContextManager[object]:
-    """Trees this small gain little from threads, and on a busy machine threads that wait cost ten times as much."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
-
-    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="openmp")
-    return limits
 
 
 class _Past:
