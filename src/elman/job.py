@@ -12,7 +12,7 @@ from elman.data.files import write_text
 from elman.errors import ElmanError, TrainingError, UsageError
 from elman.run import Data, Fitted, Run, environment, sources, version
 from elman.tasks.task import Task
-from elman.training.folder import check_new, created, discard, has_results, is_part, kept, new_folder
+from elman.training.folder import check_new, created, discard, has_results, is_part, kept, new_folder, tidy
 from elman.training.settings import Sections, Settings, check, make_task, put, resolve
 
 if TYPE_CHECKING:
@@ -302,7 +302,13 @@ def finished_run(out: str | Path | None, *, resume: bool) -> Run | None:
         return None
     if resume and (Path(out) / "result.json").is_file():
         run = Run(out)
-        return run if run.fitted else None
+        if (
+            run.fitted and (run.path / "checkpoints").is_dir()
+        ):  # it was killed after its summary, and before it had tidied up
+            with suppress(OSError, ElmanError):
+                tidy(run.path)
+                run.report()
+        return run
     check_new(Path(out), resume=resume)
     if resume:
         from elman.training.checkpoint import read

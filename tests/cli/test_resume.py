@@ -490,3 +490,20 @@ def test_a_read_only_folder(elman: "Line", data: "Data", interrupted: Path) -> N
     assert done.code == 1
     assert "Permission denied" in done.message
     assert (interrupted / "checkpoints" / "latest.safetensors").exists()
+
+
+def test_what_a_kill_after_the_summary_left_is_tidied_up(elman: "Line", data: "Data", tmp_path: Path) -> None:
+    line = line_of("forecast", data, "run")
+    assert elman(*line).code == 0
+    before = state(tmp_path / "run")
+    (tmp_path / "run" / "report.html").unlink()
+    left = tmp_path / "run" / "checkpoints"
+    left.mkdir()
+    (left / "latest.safetensors").write_bytes(b"of no use any more")
+    (left / "lock").touch()
+    assert elman(*line, "--resume").code == 0
+    assert set(state(tmp_path / "run")) == set(before)
+    left.mkdir()
+    (left / "my-model.ckpt").write_text("mine")
+    assert elman(*line, "--resume").code == 0
+    assert (left / "my-model.ckpt").read_text() == "mine"

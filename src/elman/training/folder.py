@@ -103,6 +103,17 @@ def discard(files: Iterable[Path]) -> None:
             file.unlink(missing_ok=True)
 
 
+def tidy(folder: Path) -> None:
+    """Remove the checkpoints of a training that was killed when it had finished. Raises UsageError if it is still at it."""
+    from elman.training.lock import check_free
+
+    check_free(folder)
+    for file in (folder / "checkpoints").iterdir():
+        if is_own(file.relative_to(folder)):
+            file.unlink()
+    (folder / "checkpoints").rmdir()
+
+
 def kept(folder: Path) -> str:
     """What there is of a training that was interrupted, and where it goes on."""
     from elman.training.checkpoint import read
