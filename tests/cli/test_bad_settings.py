@@ -40,6 +40,7 @@ WRONG = {
     "level": (("fit", "language", "book.txt", "--level", "wrd"), "'char' or 'word', got 'wrd'"),
     "both ways": ((*FORECAST, "--bidirectional"), "bidirectional"),
     "both ways 2": (("fit", "language", "book.txt", "--bidirectional"), "bidirectional"),
+    "no window": ((*FORECAST, "--training.window=0"), "'window': expected at least 1, got 0"),
     "config": ((*FORECAST, "--config", "nosuch.toml"), "nosuch.toml: no such file"),
     "config is data": ((*FORECAST, "--config", "old.csv"), "old.csv: not TOML"),
     "no data": (("fit", "forecast"), "Missing argument 'DATA...'"),

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from elman.errors import ConfigError
-from elman.layers.dropout import Dropout, share_of_rows
+from elman.cells.masks import share_of_rows
+from elman.layers.dropout import Dropout
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 0.9])

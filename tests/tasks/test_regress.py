@@ -14,7 +14,7 @@ import elman
 from elman.data.arrays import Arrays
 from elman.data.sequence_codec import SequenceCodec
 from elman.data.source import DataInput, Source
-from elman.errors import DataError
+from elman.errors import ConfigError, DataError
 from elman.models.build import EncoderConfig
 from elman.tasks.exhibits import Scatter
 from elman.tasks.regress import Regress
@@ -210,3 +210,29 @@ def test_one_number_for_all_is_learned(tmp_path: Path, label: float) -> None:
 def test_labels_that_are_no_numbers_are_refused(y: list[Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         prepared(Arrays(np.zeros((3, 4, 1)), y))
+
+
+def late(count: int = 120, seed: int = 0) -> Labelled:
+    """Long sequences; the number is the first feature where the second rings, which it does once, near the end."""
+    rng = np.random.default_rng(seed)
+    x = [np.stack([rng.normal(size=n), np.zeros(n)], 1) for n in rng.integers(30, 60, count)]
+    places = [len(one) - int(rng.integers(1, 8)) for one in x]
+    for one, place in zip(x, places, strict=True):
+        one[place, 1] = 1
+    return x, np.array([one[place, 0] for one, place in zip(x, places, strict=True)])
+
+
+def test_learns_with_truncated_bptt(tmp_path: Path) -> None:
+    """Windows of 16 steps, of which the last one or two hold all that matters."""
+    x, labels = late()
+    settings = {"training": {"updates": 500, "batch_size": 16, "window": 16, "learning_rate": 0.01}}
+    run = elman.fit("regress", Arrays(x, labels), out=tmp_path / "run", hidden=16, pooling="last", settings=settings)
+    assert not run.settings.encoder.bidirectional
+    scores = run.evaluate(Arrays(*late(60, seed=1)))
+    assert scores.metrics["mae"].value < 0.6 * np.abs(labels).mean()
+
+
+def test_windows_need_one_direction() -> None:
+    settings = {"training": {"window": 16}, "encoder": {"bidirectional": True}}
+    with pytest.raises(ConfigError, match=r"'window': 16 steps at a time are for encoders of one direction.*--no-bidir"):
+        elman.fit("regress", Arrays(*late(20)), settings=settings)

@@ -39,7 +39,11 @@ class Cell(nn.Module, ABC, Generic[S]):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("x",)
-    """What the cell reads, joined in this order on the last axis: ("x",), or ("x", "mask", "gap")."""
+    """What the cell reads, joined in this order on the last axis: ("x",), ("x", "gap") or ("x", "mask", "gap").
+
+    x: F features; mask: F ones and zeros, 1 where the feature was observed; gap: one number, the time since the step before.
+    ``input_size`` is the width of all of it: F, F + 1 or 2 F + 1.
+    """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -75,6 +79,11 @@ class Cell(nn.Module, ABC, Generic[S]):
     def scan(self, x: Tensor, state: S, lengths: Tensor | None = None) -> tuple[Tensor, S]:
         """The cell over time; a faster form may override it, with the same result. See `elman.cells.scan.loop`."""
         return loop(self, x, state, lengths)
+
+    @property
+    def parallel(self) -> bool:
+        """Whether `scan` is a form that is parallel over time."""
+        return type(self).scan is not Cell.scan
 
     def vendor(self) -> VendorWeights | None:
         """The weights for torch's own kernel, if this cell, with these options, is exactly torch's; else None."""

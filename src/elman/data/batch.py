@@ -1,7 +1,7 @@
 """A batch of sequences as tensors: the one place where data meets torch."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,19 @@ class Batch:
     def steps(self) -> int:
         """Real time steps in the batch, padding not counted."""
         return int(self.lengths.sum())
+
+    def windows(self, steps: int) -> "Iterator[Batch]":
+        """The batch cut along time, each part going on where the one before it ended; as it is if it is no longer than that."""
+        time = next(iter(self.inputs.values())).shape[1]
+        if not 0 < steps < time:
+            yield self
+            return
+        for start in range(0, time, steps):
+            part = slice(start, start + steps)
+            lengths = (self.lengths - start).clamp(0, steps)
+            inputs = {name: tensor[:, part] for name, tensor in self.inputs.items()}
+            targets = {name: tensor[:, part] for name, tensor in self.targets.items()}
+            yield replace(self, inputs=inputs, targets=targets, lengths=lengths, fresh=self.fresh & (start == 0))
 
     def to(self, device: torch.device | str) -> "Batch":
         def move(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -63,7 +63,7 @@ def possible_backends(cell: Cell) -> list[str]:
     names = ["loop"]
     if cell.vendor() is not None:
         names.append("torch")
-    if type(cell).scan is not Cell.scan:
+    if cell.parallel:
         names.append("scan")
     return names
 

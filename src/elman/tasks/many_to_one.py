@@ -41,7 +41,7 @@ MOST_EXPLAINED = 20  # shares of an answer that are told where steps have severa
 class ManyToOneTask(Task[SequenceTest]):
     """One answer for a sequence of text or of numbers, or at every row of it; plain rows are sequences of length 1."""
 
-    reads_whole: ClassVar[bool] = True
+    reads_whole: ClassVar[bool] = True  # unless windows are asked for
     answers: Answers
     options: ManyToOneOptions
     codec: SequenceCodec
@@ -155,17 +155,21 @@ class ManyToOneTask(Task[SequenceTest]):
             level=self.codec.level if self.codec.reads_text else "",
         )
 
-    def windows(self, rows: int, window: int) -> int:  # noqa: ARG002  (sequences are read whole)
-        return -(-len(self._train) // rows)
+    def windows(self, rows: int, window: int) -> int:
+        """Where a sequence has one label, windows before the one that holds it are read on the way and count nothing."""
+        if not (window and self.codec.layout.aligned):
+            return -(-len(self._train) // rows)
+        return -(-sum(-(-length // window) for length in self._train.lengths) // rows)
 
-    def batches(self, split: str, rows: int, window: int, seed: int) -> Iterator[Batch]:  # noqa: ARG002
+    def batches(self, split: str, rows: int, window: int, seed: int) -> Iterator[Batch]:
         data = {"train": [self._train], "valid": [self._valid], "all": [self._train, self._valid]}[split]
         inputs = [one for part in data for one in part.inputs]
         labels = [one for part in data for one in part.labels]
         lengths = [length for part in data for length in part.lengths]
         rng = None if split == "valid" else np.random.default_rng(seed)
         for chosen in bucketed(lengths, rows, rng):
-            yield self._batch([inputs[i] for i in chosen], [labels[i] for i in chosen])
+            whole = self._batch([inputs[i] for i in chosen], [labels[i] for i in chosen])
+            yield from [whole] if split == "valid" else whole.windows(window)
 
     def _batch(self, inputs: Sequence[dict[str, Array]], labels: Sequence[Array] = ()) -> Batch:
         """Padded sequences; "labels" and where they are "scored": at the last step, or at every one."""

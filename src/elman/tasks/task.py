@@ -93,7 +93,8 @@ class Task(ABC, Generic[D]):
     selection: ClassVar[str]
     """The metric shown during training."""
     reads_whole: ClassVar[bool] = False
-    """Sequences are read whole, whatever the window: every row of a batch is fresh and as long as its sequence."""
+    """With a window of 0, which only such tasks take, sequences are read whole: every row of a batch is fresh and as long as its
+    sequence. Validation reads them so in any case."""
     codec: Codec
 
     def __init__(self, options: TaskOptions) -> None:

@@ -163,6 +163,11 @@ class Case:
     test: Source
     session: Callable[[], StreamSession]
 
+    @property
+    def window(self) -> int:
+        """In which the task is trained here."""
+        return 0 if self.prepared.reads_whole else WINDOW
+
 
 def make_case(task: str | type[Task], cell: str, folder: Path) -> Case:
     """Fit a little model of the task's example in ``folder``."""
@@ -173,7 +178,7 @@ def make_case(task: str | type[Task], cell: str, folder: Path) -> Case:
     prepared, restored = kind(options), kind(options)
     prepared.prepare([Source(example.train(folder))], None, 0)
     encoder = EncoderConfig(name=cell, hidden=6, layers=2)
-    training = TrainingConfig(batch_size=ROWS, window=WINDOW)
+    training = TrainingConfig(batch_size=ROWS, window=0 if kind.reads_whole else WINDOW)
     torch.manual_seed(0)
     model = prepared.build(encoder, 0.0)
     fit(model, prepared, training, Plan(UPDATES, UPDATES, UPDATES))
@@ -200,14 +205,16 @@ def check_batches(case: Case) -> None:
             assert bool(((batch.lengths >= 0) & (batch.lengths <= WINDOW)).all()), f"{split}: lengths {batch.lengths}"
             begun |= batch.fresh
             assert bool(begun[batch.lengths > 0].all()), f"{split}: a row goes on that has not begun"
-    first, again, *others = (list(case.prepared.batches("train", ROWS, WINDOW, seed)) for seed in (1, 1, *range(2, 8)))
+    first, again, *others = (
+        list(case.prepared.batches("train", ROWS, case.window, seed)) for seed in (1, 1, *range(2, 8))
+    )
     assert _same(first, again), "the same seed gives other batches"
     assert not all(_same(first, other) for other in others), "every seed gives the same batches"
 
 
 def _check_whole(case: Case, split: str) -> None:
     """Every batch holds whole sequences, each fresh, at most as many as asked for."""
-    for batch in case.prepared.batches(split, ROWS, WINDOW, 0):
+    for batch in case.prepared.batches(split, ROWS, 0, 0):
         rows = len(batch.lengths)
         assert 0 < rows <= ROWS, f"{split}: a batch has {rows} rows, not 1 to {ROWS}"
         assert bool(batch.fresh.all()), f"{split}: sequences are read whole, but a row is not fresh"
@@ -295,8 +302,12 @@ def check_chunks(case: Case) -> None:
 
 
 def check_windows(case: Case) -> None:
-    """The validation loss does not depend on the window in which a sequence is read."""
-    small, large = (_total(case, window) for window in (WINDOW, 5 * WINDOW + 2))
+    """The loss does not depend on the window in which a sequence is read."""
+    whole = case.prepared.reads_whole  # in validation always: there, windows are for training
+    split, windows = ("all", (2, 0)) if whole else ("valid", (WINDOW, 5 * WINDOW + 2))
+    if whole and not case.model.causal:
+        return
+    small, large = (_total(case, split, window) for window in windows)
     assert small[1] == large[1], f"{small[1]} targets count in small windows, {large[1]} in large ones"
     near = abs(small[0] - large[0]) <= TOLERANCE * abs(large[0])
     assert near, f"the loss is {small[0]} in small windows, {large[0]} in large ones"
@@ -362,18 +373,18 @@ class _InChunks(Model):
         return self.model.config()
 
 
-def _run(case: Case, split: str, window: int = WINDOW) -> Iterator[tuple[Batch, Tensor]]:
+def _run(case: Case, split: str, window: int | None = None) -> Iterator[tuple[Batch, Tensor]]:
     """Each batch with the model's features, the state carried as in training."""
     state: State | None = None
-    for batch in case.prepared.batches(split, ROWS, window, 0):
+    for batch in case.prepared.batches(split, ROWS, case.window if window is None else window, 0):
         features, state = case.model(batch.inputs, carry(case.model, batch, state), batch.lengths)
         yield batch, features
 
 
-def _total(case: Case, window: int) -> tuple[float, float]:
-    """Sum and count of the loss over the validation part."""
+def _total(case: Case, split: str, window: int) -> tuple[float, float]:
+    """Sum and count of the loss over a part of the data."""
     with torch.no_grad():
-        parts = [case.prepared.loss(case.model, features, batch) for batch, features in _run(case, "valid", window)]
+        parts = [case.prepared.loss(case.model, features, batch) for batch, features in _run(case, split, window)]
     return sum(float(total) for total, _ in parts), sum(float(count) for _, count in parts)
 
 

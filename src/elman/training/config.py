@@ -20,8 +20,9 @@ class TrainingConfig(BaseModel):
     """Seconds of training; becomes a number of updates after a measured warm-up."""
     batch_size: int = Field(32, ge=1)
     """Sequences, or parallel streams, in a batch."""
-    window: int = Field(64, ge=1)
-    """Time steps per backward pass of truncated BPTT; the state is carried on and detached."""
+    window: int = Field(64, ge=0)
+    """Time steps per backward pass of truncated BPTT; the state is carried on and detached. 0: sequences are read whole, where the
+    task has sequences with an end. Of an answer at the end of a sequence, the last window learns alone."""
     learning_rate: float = Field(2e-3, gt=0)
     """Peak rate of AdamW, reached after the warm-up, then decayed along a cosine."""
     final_rate: float = Field(0.02, ge=0, le=1)

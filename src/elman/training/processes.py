@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from elman.data.batch import Batch
 from elman.errors import ElmanError, TrainingError
-from elman.layers.dropout import share_of_rows
+from elman.cells.masks import share_of_rows
 from elman.state import State, map_leaves, select
 from elman.training.interrupt import ASK, at_once, ended_by_sigterm
 

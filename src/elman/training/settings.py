@@ -82,16 +82,29 @@ def check(said: Sections) -> None:
 def resolve(name: str, task: Task, said: Sections, version: str) -> Settings:
     """Settings from defaults that fit the data, and over them what the user said. ``task`` has read its data."""
     base = defaults(name, task.facts())
-    encoder = checked(EncoderConfig, {**base.encoder.model_dump(), **said.get("encoder", {})}, "encoder")
-    check_cell_options(encoder.name, encoder.cell)
     wanted = said.get("training", {})
-    suggested = base.training.model_dump()
+    shape, suggested = base.encoder.model_dump(), base.training.model_dump()
+    if task.reads_whole and wanted.get("window"):
+        shape["bidirectional"] = False
+    encoder = checked(EncoderConfig, {**shape, **said.get("encoder", {})}, "encoder")
+    check_cell_options(encoder.name, encoder.cell)
     if "epochs" in wanted:  # two ways to say how long: what the user said counts
         suggested["updates"] = None
     training = checked(TrainingConfig, {**suggested, **wanted}, "training")
+    _check_window(task, encoder, training)
     return Settings(
         version=version, task=name, options=task.options.model_dump(mode="json"), encoder=encoder, training=training
     )
+
+
+def _check_window(task: Task, encoder: EncoderConfig, training: TrainingConfig) -> None:
+    if training.window == 0 and not task.reads_whole:
+        raise ConfigError(f"training, 'window': expected at least 1, got 0: the streams of {task.name} have no end to read to")
+    if training.window and task.reads_whole and encoder.bidirectional:
+        raise ConfigError(
+            f"training, 'window': {training.window} steps at a time are for encoders of one direction, a bidirectional one reads "
+            "each sequence to its end; leave the window out, or use --no-bidirectional"
+        )
 
 
 def checked(model: type[M], values: Mapping[str, Any], where: str) -> M:
