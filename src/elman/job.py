@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from elman.data.files import write_text
 from elman.errors import ElmanError, TrainingError, UsageError
+from elman.models.build import EncoderConfig
 from elman.run import Data, Fitted, Run, environment, sources, version
 from elman.tasks.task import Task
 from elman.training.folder import check_new, created, discard, has_results, is_part, kept, new_folder, tidy
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from elman.training.history import History
     from elman.training.processes import Processes
 
-ENCODER_SETTINGS = ("hidden", "layers", "bidirectional", "residual", "layer_norm")
+ENCODER_SETTINGS = tuple(name for name in EncoderConfig.model_fields if name not in ("name", "dropout", "cell"))
 TRAINING_SETTINGS = ("epochs", "budget", "seed", "processes")
 
 

@@ -120,15 +120,24 @@ class Run:
         return load(self.path)
 
     def generate(
-        self, prompt: str = "", length: int = 200, temperature: float = 1.0, top_k: int = 0, seed: int | None = None
+        self,
+        prompt: str = "",
+        length: int = 200,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        seed: int | None = None,
+        beam: int = 0,
     ) -> Iterator[str]:
-        """Symbols that go on from ``prompt``, one after the other. Raises UsageError if the task does not generate."""
+        """Symbols that go on from ``prompt``, one after the other; see `elman.decoding.generate`.
+
+        Raises UsageError if the task does not generate.
+        """
         from elman.decoding import generate
         from elman.models.stepper import TorchStepper
 
         stepper = TorchStepper(self.model)
         codec = self.task.codec
-        return generate(codec, stepper, prompt, length, temperature=temperature, top_k=top_k, seed=seed)
+        return generate(codec, stepper, prompt, length, temperature=temperature, top_k=top_k, seed=seed, beam=beam)
 
     def report(
         self,

@@ -5,6 +5,7 @@ import torch
 
 from elman.cells import LSTM
 from elman.cells.lstm import LSTMState
+from elman.testing import check_cell
 
 
 def sigmoid(a: np.ndarray) -> np.ndarray:
@@ -65,3 +66,12 @@ def test_a_closed_output_gate_shows_nothing() -> None:
         cell.from_input.bias[12:] = -1e4
     y, _ = cell(torch.randn(5, 3), LSTMState(torch.randn(5, 4), torch.randn(5, 4)))
     assert not y.any()
+
+
+def test_the_forget_bias_is_that_of_the_forget_gate_alone() -> None:
+    bias = LSTM(3, 4, forget_bias=2.5).from_input.bias
+    assert bias.tolist() == [0.0] * 4 + [2.5] * 4 + [0.0] * 8
+
+
+def test_another_forget_bias_passes_the_suite() -> None:
+    check_cell("lstm", forget_bias=-1.0)

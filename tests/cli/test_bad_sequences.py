@@ -33,6 +33,11 @@ TOPICS = "text,topics\n" + "".join(
 CLIPS = "id,step,left,right,state\n" + "".join(
     f"c{clip},{step},{reading()},{reading()},{('no', 'yes')[clip % 2]}\n" for clip in range(20) for step in range(4)
 )
+STAMPED = "id,step,left,state\n" + "".join(
+    f"c{clip},2026-01-0{1 + step} 0{clip % 7}:00,{reading()},{('no', 'yes')[clip % 2]}\n"
+    for clip in range(20)
+    for step in range(4)
+)
 VARYING = "id,step,left,state\n" + "".join(
     f"c{clip},{step},{reading()},{('no', 'yes')[(clip + step) % 2]}\n" for clip in range(20) for step in range(4)
 )
@@ -48,6 +53,7 @@ GOOD = {
     "texts.csv": TEXTS,
     "topics.csv": TOPICS,
     "clips.csv": CLIPS,
+    "stamped.csv": STAMPED,
     "varying.csv": VARYING,
     "plain.csv": PLAIN,
     "flags.csv": FLAGS,
@@ -62,6 +68,7 @@ RUNS = {
     "texts": ("texts.csv", *READ_TEXTS),
     "forward": ("texts.csv", *READ_TEXTS, "--no-bidirectional"),
     "clips": ("clips.csv", *READ_CLIPS),
+    "timed": ("stamped.csv", *READ_CLIPS, "--gaps", "--no-bidirectional", "--encoder", "gru_d"),
     "varying": ("varying.csv", *READ_CLIPS, "--score", "all"),
     "plain": ("plain.csv", *READ_PLAIN),
     "prices": ("plain.csv", *READ_PRICES),
@@ -137,6 +144,23 @@ WRONG_WORDS = {
         "topics.csv, line 5: the label is missing in column 'topics'",
     ),
     "multi of ts": (("classify", "--multi", "cases.ts"), "one label for each case; leave out --multi"),
+    "gaps without time": (
+        ("classify", "--id", "id", "--label", "state", "--gaps", "clips.csv"),
+        "--gaps reads the time between the rows of a sequence; name the column of their time with --time",
+    ),
+    "gaps without id": (
+        ("classify", "--time", "step", "--label", "state", "--gaps", "clips.csv"),
+        "--time orders the rows of a sequence; name the column that tells sequences apart with --id",
+    ),
+    "gaps of plain rows": (
+        (*READ_PLAIN, "--gaps", "plain.csv"),
+        "with --time and the one that tells sequences apart with --id",
+    ),
+    "gaps of texts": ((*READ_TEXTS, "--gaps", "texts.csv"), "with --text every row is one; leave it out"),
+    "gaps of ts": (
+        ("classify", "--gaps", "cases.ts"),
+        "cases.ts: a .ts file has no times for --gaps to read; leave it out",
+    ),
     "columns of ts": (("classify", "--label", "1", "cases.ts"), "a .ts file has no columns, .* leave out --label"),
     "labels as numbers": (("regress", "cases.ts"), "cases.ts, line 4: expected a number as label, got 'no'"),
     "words as numbers": (
@@ -210,6 +234,8 @@ BAD_FILES = {
     "infinite feature": (READ_PRICES, cell(PLAIN, 9, 1, "-inf"), "line 9: column 'size' is infinite (-inf)"),
     "huge feature": (READ_PRICES, cell(PLAIN, 9, 1, "1e300"), "line 9: column 'size' is too large (1e300)"),
     "time twice": (READ_CLIPS, cell(CLIPS, 9, 2, "2"), "line 9: the time 2 is there already in this sequence (bad.csv, line"),
+    "bad time": (READ_CLIPS, cell(CLIPS, 9, 2, "noon"), "line 9: expected an integer step like '0' in the first row, got 'noon'"),
+    "bad stamp": ((*READ_CLIPS, "--gaps"), cell(STAMPED, 9, 2, "noon"), "line 9: expected a time like '2026-01-01 00:00'"),
     "no time": (READ_CLIPS, cell(CLIPS, 9, 2, ""), "line 9: the time is missing in column 'step'"),
     "no id": (READ_CLIPS, cell(CLIPS, 9, 1, ""), "line 9: the id is missing in column 'id'"),
     "no group": ((*READ_PLAIN, "--group", "who"), cell(PLAIN, 9, 6, ""), "line 9: the group is missing in column 'who'"),
@@ -265,6 +291,8 @@ def test_a_score_that_changes_nothing_is_told(elman: "Line") -> None:
         ("classify", "--text", "text", "--label", "stars", "--class-weights", "balanced", "texts.csv"),
         ("classify", "--label", "kind", "--group", "who", "plain.csv"),
         ("regress", "--text", "text", "--label", "stars", "texts.csv"),
+        (*READ_CLIPS, "--gaps", "clips.csv"),
+        (*READ_CLIPS, "--gaps", "stamped.csv"),
     ],
 )
 def test_what_is_right_is_not_refused(elman: "Line", arguments: tuple[str, ...]) -> None:
@@ -289,6 +317,8 @@ ALWAYS = {
     "no text": ("texts", "txt,stars\nso it,1\n", "bad.csv has no column 'text'; did you mean 'txt'"),
     "channels": ("cases", MORE_CHANNELS, "line 4: expected 2 channels and a label, as in training, got 3"),
     "no feature": ("clips", CLIPS.replace("left", "lft"), "bad.csv has no column 'left'; did you mean 'lft'"),
+    "steps for stamps": ("timed", CLIPS, "line 2: expected times as time stamps, as in training, got numbers"),
+    "no stamp": ("timed", cell(STAMPED, 9, 2, ""), "line 9: the time is missing in column 'step'"),
     "no number": ("prices", cell(PLAIN, 9, 1, "big"), "line 9: expected a number in column 'size', got 'big'"),
     "infinite": ("prices", cell(PLAIN, 9, 1, "inf"), "line 9: column 'size' is infinite (inf)"),
     "time twice": ("clips", cell(CLIPS, 9, 2, "2"), "line 9: the time 2 is there already in this sequence"),
@@ -388,6 +418,31 @@ def test_bad_lines_of_a_stream_are_answered(elman: "Line", runs: Path) -> None:
         assert error["error"].startswith(f"line {number}: ")
         assert message in error["error"]
     assert set(first["y"]) == set(last["y"]) == {"1", "2"}
+
+
+BAD_TIMES = {
+    '{"x": [0.1]}': 'expected a "time" with every row: the model was fitted with --gaps and reads the time between rows',
+    '{"x": [0.1], "time": "2026-01-01 06:00"}': "time 2026-01-01 06:00 is not later than that of the row before, 2026-01-01 07:00",
+    '{"x": [0.1], "time": "2026-01-01 07:00"}': "is not later than that of the row before",
+    '{"x": [0.1], "time": "noon"}': "the row's time: expected a time such as '2011-01-31 18:00' or an integer step, got 'noon'",
+    '{"x": [0.1], "time": 17}': "the row's time: expected a time such as '2011-01-31 18:00', got the integer 17",
+}
+
+
+def test_bad_times_of_a_stream_are_answered(elman: "Line", runs: Path, tmp_path: Path) -> None:
+    begin, end = '{"x": [0.1], "time": "2026-01-01 07:00"}', '{"x": [0.3], "time": "2026-01-03 07:00"}'
+    done = elman("stream", runs / "timed", stdin="\n".join([begin, *BAD_TIMES, end]).encode())
+    first, *errors, last = map(json.loads, done.out.splitlines())
+    assert done.code == 2
+    for number, (error, message) in enumerate(zip(errors, BAD_TIMES.values(), strict=True), 2):
+        assert error["error"].startswith(f"line {number}: ")
+        assert message in error["error"]
+    good = elman("stream", runs / "timed", stdin=f"{begin}\n{end}\n".encode())
+    assert good.code == 0
+    assert list(map(json.loads, good.out.splitlines())) == [first, last]
+    for line in (begin, end):
+        kept = elman("stream", runs / "timed", "--state", tmp_path / "s", stdin=line.encode())
+    assert json.loads(kept.out) == last
 
 
 # --- damaged runs ---------------------------------------------------------------------------------------------------

@@ -23,6 +23,16 @@ WRONG = {
     "too small": ((*FORECAST, "--hidden", "0"), "'hidden': expected at least 1, got 0"),
     "too large": ((*FORECAST, "--dropout", "1"), "'dropout': expected less than 1, got 1.0"),
     "cell option": ((*FORECAST, "--encoder", "lstm", "--set", "encoder.cell.forget_bia=1"), "'forget_bias'"),
+    "cell value": (
+        (*FORECAST, "--encoder", "lstm", "--set", "encoder.cell.forget_bias=high"),
+        "encoder, 'cell.forget_bias': expected a valid number, got 'high'",
+    ),
+    "cell sizes": (
+        (*FORECAST, "--encoder", "mlstm", "--hidden", "6", "--set", "encoder.cell.heads=4"),
+        "`heads` that divide",
+    ),
+    "image": ((*FORECAST, "--encoder", "conv_lstm", "--set", "encoder.cell.height=97"), "set `height` and `width`"),
+    "one unit": ((*FORECAST, "--encoder", "layer_norm_gru", "--hidden", "1"), "expected `hidden_size` >= 2, got 1"),
     "cell table": ((*FORECAST, "--set", "encoder.cell.a.b=1"), "'cell.a': expected one number, text, true or false"),
     "value as table": ((*FORECAST, "--set", "encoder.cell=1", "--set", "encoder.cell.a=1"), "not a table"),
     "budget": ((*FORECAST, "--budget", "5x"), "expected a duration like 90s, 10m or 1h30m, got '5x'"),
@@ -78,6 +88,9 @@ def test_a_bad_file_of_settings(elman: "Line", data: "Data", tmp_path: Path, tex
 def test_settings_are_checked_before_the_data_is_read(elman: "Line") -> None:
     done = elman("fit", "forecast", "nosuch.csv", "--target", "y", "--horizon", "1", "--hidden", "0")
     assert "'hidden'" in done.message
+    done = elman("fit", "language", "nosuch.txt", "--encoder", "indrnn", "--set", "encoder.weight_drop=0.2")
+    assert done.code == 2
+    assert "encoder, 'weight_drop': expected a cell with recurrent matrices, which IndRNN has not" in done.message
 
 
 @pytest.mark.parametrize(
@@ -86,6 +99,9 @@ def test_settings_are_checked_before_the_data_is_read(elman: "Line") -> None:
         (("--length", "0"), "greater than or equal to 1"),
         (("--temperature", "-1"), "greater than or equal to 0"),
         (("--top-k", "-1"), "greater than or equal to 0"),
+        (("--beam", "-1"), "greater than or equal to 0"),
+        (("--beam", "2", "--temperature", "0.5"), "beam search draws nothing: leave out temperature, top-k and seed"),
+        (("--beam", "2", "--top-k", "5"), "beam search draws nothing"),
         (("--prompt", "caf\udce9"), "--prompt: expected UTF-8 text"),
     ],
 )

@@ -296,8 +296,12 @@ def test_generate(elman: "Line", data: "Data") -> None:
     assert text("--temperature", "0") == text("--temperature", "0", "--seed", "9") == text("--top-k", "1")
     assert text("--prompt", "The ").startswith("The ")
     assert len(text("--seed", "1", "--prompt", "The ")) == 4 + 40 + 1
+    assert text("--beam", "1") == text("--temperature", "0")
+    assert len(text("--beam", "4", "--prompt", "The ")) == 4 + 40 + 1
     elman("generate", data.char, "--length", "40", "--seed", "3", "--out", "t.txt")
     assert Path("t.txt").read_text() == text("--seed", "3")
+    told = json.loads(text("--seed", "3", "--prompt", "The ", "--json", "--out", "t.txt"))
+    assert told["prompt"] + told["text"] + "\n" == text("--seed", "3", "--prompt", "The ") == Path("t.txt").read_text()
     words = elman("generate", data.word, "--length", "5", "--prompt", "The quick", "--seed", "1").out
     assert words.startswith("The quick")
     assert 2 <= len(words.split()) <= 7

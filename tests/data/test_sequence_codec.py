@@ -1,5 +1,7 @@
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elman.data.codec import Push, load_codec
+from elman.data.gaps import Clock, RowTimes
 from elman.data.guard import InputGuard
 from elman.data.scaling import Scaler
 from elman.data.sequence_codec import LIMIT, SequenceCodec, level_of, numbers, tokens
@@ -240,6 +243,50 @@ def test_a_symbol_that_cannot_be_read() -> None:
         codec.push(Push("so it"), {})
     with pytest.raises(DataError, match='expected "x" to be one word as text, got 3'):
         codec.push(Push(3), {})
+
+
+def timed(*values: Floats, times: Sequence[RowTimes]) -> tuple[SequenceCodec, SequenceSet]:
+    data = replace(of_values(*values), moments=tuple(times))
+    return fitted(data, gaps=True), data
+
+
+def test_the_time_between_rows_is_read_where_asked_for() -> None:
+    times = [np.array([0.0, 2.0, 3.0]), np.array([10.0, 12.0])]
+    codec, data = timed(np.arange(6.0).reshape(3, 2), np.ones((2, 2)), times=times)
+    assert [one["gap"].tolist() for one in codec.encode(data)] == [[[1], [1], [0.5]], [[1], [1]]]
+    assert set(fitted(data).encode(data)[0]) == {"values"}
+    codec.longest = 2
+    assert [one["gap"].tolist() for one in codec.encode(data)] == [[[1], [1]], [[1], [1]]]
+    dated = replace(data, moments=(*times[:1], np.array(["2024-01-01", "2024-01-02"], "datetime64[us]")))
+    with pytest.raises(DataError, match="1: expected times as numbers, as in training, got time stamps"):
+        codec.encode(dated)
+
+
+def test_a_stream_reads_the_time_since_its_last_row() -> None:
+    times = np.array(["2024-01-01", "2024-01-02", "2024-01-04", "2026-01-01"], "datetime64[us]")
+    codec, data = timed(np.arange(8.0).reshape(4, 2), times=[times])
+    memory, gaps = codec.start(), []
+    for row, time in zip([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [6.0, 7.0]], times, strict=True):
+        before = dict(memory)
+        step = codec.push(Push(row, str(time)), memory)
+        assert memory == before
+        memory = json.loads(json.dumps(step.memory))
+        gaps.append(step.inputs["gap"])
+    np.testing.assert_array_equal(np.concatenate(gaps), codec.encode(data)[0]["gap"])
+    with pytest.raises(DataError, match="time 2025-01-01 is not later than that of the row before, 2026-01-01"):
+        codec.push(Push([0.0, 1.0], "2025-01-01"), memory)
+    with pytest.raises(DataError, match='expected a "time" with every row'):
+        codec.push(Push([0.0, 1.0]), memory)
+
+
+def test_the_clock_survives_json_and_older_files_have_none(tmp_path: Any) -> None:
+    codec, data = timed(np.ones((2, 2)), times=[np.array([0.0, 0.5])])
+    codec.save(tmp_path / "codec.json")
+    again = load_codec(tmp_path / "codec.json")
+    assert isinstance(again, SequenceCodec)
+    assert again.clock == codec.clock == Clock(stamps=False, unit=0.5)
+    assert "clock" not in fitted(data).to_json()  # as written before: states of streams are known by it
+    assert SequenceCodec.from_json(fitted(data).to_json()).clock is None
 
 
 def test_survives_json(tmp_path: Any) -> None:

@@ -1,6 +1,7 @@
 """Labelled sequences from tables: texts, plain vectors, long tables; roles, labels, categories, and what bad files say."""
 
 import csv
+import datetime as dt
 import io
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from elman.data.arrays import Arrays
 from elman.data.sequences import Layout, SequenceColumns, SequenceSet, read_sequences
 from elman.errors import DataError
 
@@ -321,6 +323,79 @@ def test_groups_and_time_formats_are_kept(tmp_path: Path) -> None:
     assert (later.labels, later.groups) == (None, None)
     with pytest.raises(DataError, match="line 2: the group in column 'site' varies within sequence 'a'"):
         read(tmp_path, content[:-4] + "r,p\n", columns)
+
+
+def moments(data: SequenceSet) -> list[list[Any]]:
+    assert data.moments is not None
+    return [one.tolist() for one in data.moments]
+
+
+def test_times_are_numbers_or_moments(tmp_path: Path) -> None:
+    data = read(tmp_path, "who,t,u,y\na,3,1,p\na,1,2,p\nb,5,3,q\n", LONG)
+    assert moments(data) == [[1.0, 3.0], [5.0]]
+    assert moments(data.take([1])) == [[5.0]]
+    dated = read(tmp_path, "who,t,u,y\na,2/1/2020 7:30,1,p\na,13/1/2020,2,p\n", LONG)
+    assert moments(dated) == [[dt.datetime(2020, 1, 2, 7, 30), dt.datetime(2020, 1, 13)]]
+    assert read(tmp_path, "who,u,y\na,1,p\n", SequenceColumns(id="who", label=("y",))).moments is None
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_times_may_be_decimals(tmp_path: Path, form: str) -> None:
+    rows = [("a", 10.5, 1, "p"), ("a", 2.25, 2, "p"), ("b", 1.0, 3, "q")]
+    data = read_sequences([stored(tmp_path, form, ("who", "t", "u", "y"), rows)], LONG)
+    assert moments(data) == [[2.25, 10.5], [1.0]]
+    assert values(data) == [[[2], [1]], [[3]]]
+    assert data.notes == ("1 row out of time order; sorted",)
+
+
+def test_times_in_powers_of_ten(tmp_path: Path) -> None:
+    data = read(tmp_path, "who,t,u,y\na,99999,1,p\na,1e+05,2,p\na,-.5,3,p\n", LONG)
+    assert moments(data) == [[-0.5, 99999.0, 100000.0]]
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ([0.5, 0.5], r"row 2: the time 0\.5 is there already in this sequence"),
+        ([0.5, None], "row 2: the time is missing in column 't'"),
+        ([1, None], "row 2: the time is missing in column 't'"),
+        ([1.0, np.nan], "row 2: the time is missing in column 't'"),
+        ([1.0, np.inf], "row 2: the time is infinite; expected a finite number"),
+        ([0.5, -1e101], "row 2: the time is too large; expected a number up to"),
+        (["0.5", "1.5x"], "row 1: expected a time such as '2011-01-31 18:00' or an integer step, got '0.5'"),
+    ],
+)
+def test_times_that_cannot_be_read_or_tell_no_order(times: list[Any], message: str) -> None:
+    frame = pl.DataFrame({"who": ["a", "a"], "t": times, "u": [1, 2], "y": ["p", "p"]})
+    with pytest.raises(DataError, match=message):
+        read_sequences([frame], LONG)
+
+
+def test_times_that_must_be_there(tmp_path: Path) -> None:
+    table = "who,t,u,y\na,1,1,p\na,2,2,p\n"
+    read(tmp_path, table, LONG, timed=True)
+    for columns, message in (
+        (SequenceColumns(id="who", label=("y",)), "name the column of their time with --time$"),
+        (PLAIN, "name the column of their time with --time and the one that tells sequences apart with --id$"),
+        (SequenceColumns(time=("t",), label=("y",)), "name the column that tells sequences apart with --id$"),
+        (TEXT, "--gaps reads the time between the rows of a sequence, but with --text every row is one; leave it out"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read(tmp_path, table, columns, timed=True)
+    ts = write(tmp_path, "@classLabel true p\n@data\n1,2:p\n", "a.ts")
+    with pytest.raises(
+        DataError, match=r"a\.ts: a \.ts file has no times for --gaps to read; leave it out, or give a long"
+    ):
+        read_sequences([ts], SequenceColumns(), timed=True)
+    arrays = Arrays(np.ones((2, 3, 1)), ["p", "p"])
+    with pytest.raises(
+        DataError, match=r"arrays: arrays have no times for --gaps to read|arrays have no times for --gaps"
+    ):
+        read_sequences([arrays], SequenceColumns(), timed=True)
+    with pytest.raises(
+        DataError, match=r"arrays have no times, and the model was fitted with --gaps; give a table .* 't'"
+    ):
+        read_sequences([arrays], read(tmp_path, table, LONG).layout, timed=True)
 
 
 def test_day_or_month_first_is_settled_by_training(tmp_path: Path) -> None:

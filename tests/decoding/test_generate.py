@@ -1,5 +1,7 @@
 """Generation reads a prompt as evaluation reads a text, and costs one step a symbol."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -83,7 +85,7 @@ def test_one_step_a_symbol() -> None:
     for length in (1, 5, 40):
         counting = Counting(model(ours))
         list(generate(ours, counting, "so", length, temperature=1, top_k=0, seed=1))
-        assert len(counting.read) == 3 + length
+        assert len(counting.read) == 2 + length  # what is written last is not read
 
 
 def test_seed_and_length() -> None:
@@ -97,6 +99,35 @@ def test_seed_and_length() -> None:
     assert text(1) != text(2)
     assert len(text(None)) == 50
     assert UNKNOWN not in "".join(text(3))
+
+
+def test_a_beam_finds_the_likeliest_text_of_all() -> None:
+    ours = codec()
+    language, length = model(ours), 3
+    symbols = [symbol for symbol in range(len(ours.vocabulary)) if symbol != ours.unknown_id]
+    prompt = [ours.start_id, *ours.encode("so ").tolist()]
+    texts = torch.tensor([[*prompt, *text] for text in product(symbols, repeat=length)])
+    features, _ = language({"symbols": texts[:, :-1]}, language.begin({}, len(texts)))
+    told = language.head(features).log_softmax(-1)[:, len(prompt) - 1 :].gather(2, texts[:, len(prompt) :, None])
+    likeliest = texts[told.sum((1, 2)).argmax(), len(prompt) :].numpy()
+    options = {"temperature": 1.0, "top_k": 0, "seed": None}
+    stepper = TorchStepper(language)
+    pieces = list(generate(ours, stepper, "so ", length, beam=len(symbols) ** length, **options))  # type: ignore[arg-type]
+    assert "".join(pieces) == ours.decode(likeliest)
+    greedy = generate(ours, stepper, "so ", 20, temperature=0, top_k=0, seed=None)
+    assert list(generate(ours, stepper, "so ", 20, beam=1, **options)) == list(greedy)  # type: ignore[arg-type]
+
+
+def test_a_beam_writes_words_with_their_blanks_and_no_unknown_one() -> None:
+    ours = codec("word")
+    language = model(ours)
+    with torch.no_grad():
+        language.output.bias[ours.unknown_id] = 50.0  # the likeliest of all, were it not refused
+    pieces = list(generate(ours, TorchStepper(language), "and so", 30, temperature=1, top_k=0, seed=None, beam=3))
+    text = "and so" + "".join(pieces)
+    assert len(pieces) == 30
+    assert len(ours.split(text)) == 32
+    assert UNKNOWN not in text
 
 
 def test_words_bring_their_blanks() -> None:
@@ -115,6 +146,11 @@ def test_wrong_use_is_told() -> None:
         generate(ours, stepper, "", 0, temperature=1, top_k=0, seed=None)
     with pytest.raises(ConfigError, match="temperature"):
         generate(ours, stepper, "", 1, temperature=-1, top_k=0, seed=None)
+    with pytest.raises(ConfigError, match="expected `beam` >= 0, got -1"):
+        generate(ours, stepper, "", 1, temperature=1, top_k=0, seed=None, beam=-1)
+    for temperature, top_k, seed in ((0.5, 0, None), (1, 3, None), (1, 0, 7)):
+        with pytest.raises(UsageError, match="beam search draws nothing: leave out temperature, top-k and seed"):
+            generate(ours, stepper, "", 1, temperature=temperature, top_k=top_k, seed=seed, beam=2)
     other = SeriesCodec.__new__(SeriesCodec)  # it is refused for its kind, before anything in it is read
     with pytest.raises(UsageError, match=r"expected a run of a task that generates \(language\), got one over series"):
         generate(other, stepper, "", 1, temperature=1, top_k=0, seed=None)

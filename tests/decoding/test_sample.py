@@ -56,6 +56,8 @@ def test_seed() -> None:
 
 def test_extreme_logits_and_temperatures() -> None:
     assert Sampler(1e-6, seed=0)(LOGITS) == 2
+    assert drawn(Sampler(1e-310, seed=0), 20) == {2: 20}  # no logit can be divided by it
+    assert set(drawn(Sampler(1e-310, seed=0), 100, np.array([5.0, 5.0, 4.0]))) == {0, 1}
     assert Sampler(1.0, seed=0)(np.array([-1e30, 1e30, 0.0])) == 1
     assert len(drawn(Sampler(1e6, seed=0), 300)) == len(LOGITS)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from elman.errors import ConfigError
 from elman.cells.masks import share_of_rows
+from elman.errors import ConfigError
 from elman.layers.dropout import Dropout
 
 

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from elman.cells import Cell
 from elman.layers import at_end, to_torch
 from elman.layers.pooling import MODES, Mode
 from elman.models.build import EncoderConfig, build_model
@@ -88,6 +89,47 @@ def test_a_symbol_is_its_own_vector_and_the_mean_of_its_parts() -> None:
             real = [int(part) for part in parts[row, t] if part > 0]
             mean = torch.stack([table[part] for part in real]).mean(0) if real else torch.zeros(4)
             torch.testing.assert_close(embedded[row, t], own[symbols[row, t]] + mean)
+
+
+def timed_inputs() -> dict[str, Tensor]:
+    return {**some_inputs(), "gap": torch.rand(3, 6, 1)}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_gap_stands_after_values_and_masks(masked: bool) -> None:
+    encoder, inputs = EncoderConfig(hidden=5).model_dump(), timed_inputs()
+    model = ManyToOne(encoder, 3, features=2, masked=masked, timed=True).eval()
+    parts = [inputs["values"], *([inputs["observed"]] if masked else []), inputs["gap"]]
+    torch.testing.assert_close(model.embed(inputs), torch.cat(parts, -1))
+    assert model.embed(inputs).shape[-1] == (5 if masked else 3)
+    again = build_model(model.config())
+    again.load_state_dict(model.state_dict())
+    older = {name: value for name, value in make().config().items() if name != "timed"}
+    assert build_model(older).config() == make().config()
+
+
+@pytest.mark.parametrize(("name", "masked"), [("gru_d", True), ("cfc", False)])
+def test_a_cell_for_irregular_time_reads_the_gap_as_one(name: str, masked: bool) -> None:
+    """Its input is no wider than its own parts: what it wants is there and is not made up."""
+    encoder, inputs = EncoderConfig(name=name, hidden=5).model_dump(), timed_inputs()
+    model = ManyToOne(encoder, 3, features=2, masked=masked, timed=True).eval()
+    cells = [module for module in model.modules() if isinstance(module, Cell)]
+    assert [cell.input_size for cell in cells] == [5 if masked else 3]
+    features, _ = model(inputs, model.begin({}, 3))
+    other, _ = model({**inputs, "gap": inputs["gap"] + 1}, model.begin({}, 3))
+    assert not torch.allclose(features[:, 1:], other[:, 1:], rtol=1e-3)
+
+
+def test_dropout_leaves_the_gap_alone() -> None:
+    encoder, inputs = EncoderConfig(hidden=5).model_dump(), timed_inputs()
+    read: list[Tensor] = []
+    model = ManyToOne(encoder, 3, features=2, timed=True, dropout=0.5).train()
+    member = model.members[0]
+    assert isinstance(member, Member)
+    member.encoder.register_forward_pre_hook(lambda _, arguments: read.append(arguments[0]))
+    model(inputs, model.begin({}, 3))
+    torch.testing.assert_close(read[0][..., 2:], inputs["gap"])
+    assert (read[0][..., :2] == 0).any()
 
 
 def test_members_learn_on_their_own_and_answer_together() -> None:

@@ -234,5 +234,7 @@ def test_learns_with_truncated_bptt(tmp_path: Path) -> None:
 
 def test_windows_need_one_direction() -> None:
     settings = {"training": {"window": 16}, "encoder": {"bidirectional": True}}
-    with pytest.raises(ConfigError, match=r"'window': 16 steps at a time are for encoders of one direction.*--no-bidir"):
+    with pytest.raises(
+        ConfigError, match=r"'window': 16 steps at a time are for encoders of one direction.*--no-bidir"
+    ):
         elman.fit("regress", Arrays(*late(20)), settings=settings)

@@ -211,11 +211,11 @@ FAULTS: dict[type[Task], str] = {
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_task_with_a_fault_is_caught(fault: type[Task]) -> None:
     with pytest.raises(AssertionError, match=FAULTS[fault]):
-        check_task(fault, cells=["elman"])
+        check_task(fault, encoders=["elman"])
 
 
 def test_a_sound_class_passes() -> None:
-    check_task(Language, cells=["elman"])
+    check_task(Language, encoders=["elman"])
 
 
 def test_a_task_without_an_example_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

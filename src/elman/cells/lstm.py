@@ -10,7 +10,7 @@ from elman.cells.initialization import glorot_, orthogonal_
 
 
 class LSTMState(NamedTuple):
-    """hidden: what the cell shows; cell: what it remembers. Each (batch, H)."""
+    """hidden: what the cell shows; cell: what it remembers. Each (batch, H); a projected hidden is (batch, P)."""
 
     hidden: Tensor
     cell: Tensor
@@ -38,8 +38,9 @@ class LSTM(Cell[LSTMState]):
 
     Source: Hochreiter, Schmidhuber, "Long Short-Term Memory", 1997, doi:10.1162/neco.1997.9.8.1735; forget gate: Gers,
     Schmidhuber, Cummins, "Learning to Forget", 2000, doi:10.1162/089976600300015015.
-    Differs: no peepholes, tanh for both squashing functions. Equal to `torch.nn.LSTM`, with one bias instead of two
-    that add up. Parameters: 4 (I H + H H + H).
+    Differs: tanh for both squashing functions. Equal to `torch.nn.LSTM`, with one bias instead of two that add up. The
+    cells `lstm_1997`, `peephole_lstm`, `coupled_lstm`, `projected_lstm` and `layer_norm_lstm` are its relatives.
+    Parameters: 4 (I H + H H + H).
 
     Args:
         input_size: features per time step, I >= 1.

@@ -38,7 +38,9 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="The run folder; new or empty. Default: the next free one under runs/.")
     ] = None,
-    encoder: Annotated[str | None, typer.Option(help="Any cell; see [b]elman list cells[/b].")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Any cell, or a network to compare with; see [b]elman list encoders[/b].")
+    ] = None,
     hidden: Annotated[int | None, typer.Option(help="Units of each layer.")] = None,
     layers: Annotated[int | None, typer.Option(help="Layers.")] = None,
     bidirectional: Annotated[
@@ -95,6 +97,12 @@ def command(
     min_count: Annotated[int | None, typer.Option(help="Of texts: rarer symbols become <unk>.")] = None,
     text: Annotated[str | None, typer.Option(metavar="COL", help="classify, regress: the column of text.")] = None,
     label: Annotated[str | None, typer.Option(metavar="COL[,COL]", help="classify, regress: what is learned.")] = None,
+    gaps: Annotated[
+        bool | None,
+        typer.Option(
+            "--gaps", help="classify, regress: the time between rows is read too, for data at irregular times."
+        ),
+    ] = None,
     features: Annotated[
         str | None, typer.Option(metavar="COLS", help="classify, regress: columns to read. Default: all others.")
     ] = None,
@@ -128,8 +136,9 @@ def command(
         "header": None if no_header is None else False,
         "time": _list(time), "time_format": time_format, "target": _list(target), "horizon": horizon, "context": context,
         "id": id, "past": _list(past), "future": _list(future), "static": _list(static), "quantiles": _list(quantiles),
-        "level": level, "min_count": min_count, "text": text, "label": _list(label), "features": _list(features),
-        "group": group, "multi": multi, "pooling": pooling, "score": score, "class_weights": class_weights,
+        "level": level, "min_count": min_count, "text": text, "label": _list(label), "gaps": gaps,
+        "features": _list(features), "group": group, "multi": multi, "pooling": pooling, "score": score,
+        "class_weights": class_weights,
     }  # fmt: skip
     if (done := finished_run(out, resume=resume)) is not None:
         _show(done, json)

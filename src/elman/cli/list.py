@@ -20,13 +20,14 @@ def command(
 ) -> None:
     """The cells, encoders and tasks, each with its first line of documentation."""
     from elman.cells import CELLS
+    from elman.models.build import encoder_class, encoder_names
     from elman.tasks.task import TASKS
 
     cells = {name: _first_line(CELLS.get(name)) for name in CELLS.names()}
     kinds = {
         "tasks": {name: _first_line(TASKS.get(name)) for name in TASKS.names()},
         "cells": cells,
-        "encoders": cells,  # every cell is an encoder; networks that are not cells join them here
+        "encoders": {name: _first_line(encoder_class(name)) for name in encoder_names()},
     }
     shown = {kind: entries for kind, entries in kinds.items() if what == kind or (what == "all" and kind != "cells")}
     if json:
@@ -35,7 +36,7 @@ def command(
     for kind, entries in shown.items():
         typer.echo(kind)
         for name, line in entries.items():
-            typer.echo(f"  {name:<12} {line}")
+            typer.echo(f"  {name:<16} {line}")
 
 
 def _first_line(entry: type) -> str:

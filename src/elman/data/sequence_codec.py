@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.codec import CODECS, Array, Codec, Json, Memory, Push, Steps, softmax
+from elman.data.gaps import Clock
 from elman.data.guard import InputGuard, Policy
 from elman.data.scaling import Scaler
 from elman.data.sequences import Cell, Layout, SequenceSet
@@ -51,7 +52,7 @@ class SequenceCodec(Codec):
     """What is read and what is answered, as fitted on the training part.
 
     Numbers are scaled over all sequences; a missing one becomes 0, the mean, and where training had missing ones, a column of
-    0 and 1 beside each says whether it was there.
+    0 and 1 beside each says whether it was there. With a clock the time since the row before is read too.
 
     Args:
         layout: how files are read.
@@ -60,6 +61,7 @@ class SequenceCodec(Codec):
         parts: words are read with the letters they are made of.
         scaler, guard, masked: of numbers.
         target: scales of the numbers that are answered.
+        clock: makes gaps of times; None: times only order the rows.
     """
 
     kind: ClassVar[str] = "sequence"
@@ -79,12 +81,13 @@ class SequenceCodec(Codec):
         guard: InputGuard | None = None,
         masked: bool = False,
         target: Scaler | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.layout, self.answers, self.outputs = layout, answers, tuple(outputs)
         self.vocabulary, self.level, self.casing, self.longest = vocabulary, level, casing, longest
         self.parts, self._words = parts, WordParts()
         self.scaler, self.guard, self.masked = scaler, guard, masked
-        self.target = target
+        self.target, self.clock = target, clock
         self._places = {label: place for place, label in enumerate(self.outputs)}
 
     @property
@@ -109,8 +112,9 @@ class SequenceCodec(Codec):
         max_vocabulary: int | None,
         parts: bool,
         policy: Policy,
+        gaps: bool = False,
     ) -> None:
-        """Vocabulary, or scales and guard, from the training part."""
+        """Vocabulary, or scales, guard and, where the time between rows is read, the clock, from the training part."""
         self.longest = longest
         if train.texts is not None:
             self.level, self.casing = level or level_of(train.texts), casing
@@ -124,6 +128,9 @@ class SequenceCodec(Codec):
         self.scaler = Scaler.fit(train.values, len(names))
         self.guard = InputGuard.fit(train.values, names, policy)
         self.masked = any(bool(np.isnan(one).any()) for one in train.values)
+        if gaps:
+            assert train.moments is not None
+            self.clock = Clock.fit(train.moments, train.name)
 
     def split(self, text: str) -> list[str]:
         """The symbols that are read of a text, at least one."""
@@ -134,7 +141,13 @@ class SequenceCodec(Codec):
         if data.texts is not None:
             return [self.encode_text(text) for text in data.texts]
         assert data.values is not None
-        return [self.encode_values(one[: self.longest]) for one in data.values]
+        encoded = [self.encode_values(one[: self.longest]) for one in data.values]
+        if self.clock is not None:
+            assert data.moments is not None
+            for inputs, times, place in zip(encoded, data.moments, data.places, strict=True):
+                self.clock.check(times, place)
+                inputs["gap"] = self.clock.gaps(times[: self.longest])
+        return encoded
 
     def encode_text(self, text: str) -> dict[str, Array]:
         return self._encode_symbols(self.split(text))
@@ -209,6 +222,11 @@ class SequenceCodec(Codec):
         self.guard.reset()
         values = self._row(row.x)
         inputs = self.encode_values(values[None])
+        if self.clock is not None:
+            last = self.clock.recall(memory.get("time"))
+            now = self.clock.read(row.time, format=self.layout.columns.time_format, last=last)
+            inputs["gap"] = self.clock.gaps(now, last)
+            memory = {"time": self.clock.write(now)[0]}
         return Steps(inputs, memory, [*self.guard.report(without="missing"), *self._unseen(row.x)])
 
     def _push_symbol(self, symbol: Json, memory: Memory) -> Steps:
@@ -275,6 +293,7 @@ class SequenceCodec(Codec):
             "guard": self.guard and self.guard.to_json(),
             "masked": self.masked,
             "target": self.target and self.target.to_json(),
+            **({"clock": self.clock.to_json()} if self.clock else {}),  # runs of earlier versions have none
         }
 
     @classmethod
@@ -295,6 +314,7 @@ class SequenceCodec(Codec):
             guard=made(InputGuard, "guard"),
             masked=values["masked"],
             target=made(Scaler, "target"),
+            clock=Clock.from_json(values["clock"]) if "clock" in values else None,
         )
 
 

@@ -1,6 +1,7 @@
 """Reads labelled sequences from every form they come in. Apart from `elman.data.sequences`, so that streams do without polars."""
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 from elman.data.array_reader import read_arrays
 from elman.data.sequence_tables import read_tables
@@ -16,7 +17,7 @@ _FORM_OF = {"ts": "ts", ARRAYS: ARRAYS, FRAME: _TABLE, **dict.fromkeys(TABLE_KIN
 
 
 def read(
-    inputs: Sequence[DataInput], columns: SequenceColumns | Layout, *, required: bool, header: bool | None
+    inputs: Sequence[DataInput], columns: SequenceColumns | Layout, *, required: bool, header: bool | None, timed: bool
 ) -> SequenceSet:
     """See `elman.data.sequences.read_sequences`."""
     sources = [Source.of(source) for source in inputs]
@@ -25,10 +26,12 @@ def read(
     if layout is not None:
         _refuse_other_form(sources[0], form, layout)
     if form == _TABLE:
-        return read_tables(sources, columns, required=required, header=header)
+        return read_tables(sources, columns, required=required, header=header, timed=timed)
     wanted = columns.columns if isinstance(columns, Layout) else columns
     if layout is None:
         _refuse_columns(sources[0], form, wanted)
+    if timed:
+        _refuse_untimed(sources[0], form, layout)
     if form == "ts":
         return read_ts(sources, layout, required=required)
     if len(sources) > 1 or (arrays := sources[0].arrays) is None:
@@ -67,3 +70,16 @@ def _refuse_columns(source: Source, form: str, columns: SequenceColumns) -> None
         raise DataError(f"{source.name}: {what}; leave out {options}")
     if form == "ts" and columns.multi:
         raise DataError(f"{source.name}: a .ts file holds one label for each case; leave out --multi")
+
+
+def _refuse_untimed(source: Source, form: str, layout: Layout | None) -> NoReturn:
+    """Raise a DataError: neither form has times."""
+    if layout is not None:
+        raise DataError(
+            f"{source.name}: arrays have no times, and the model was fitted with --gaps; give a table with the columns it was "
+            f"fitted on, {', '.join(map(repr, layout.columns.time))} among them"
+        )
+    what = "a .ts file has no times" if form == "ts" else "arrays have no times"
+    raise DataError(
+        f"{source.name}: {what} for --gaps to read; leave it out, or give a long table with --id and --time"
+    )

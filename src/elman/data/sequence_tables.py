@@ -3,39 +3,46 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from elman.data.feature_columns import FeatureColumns
+from elman.data.gaps import RowTimes, show
 from elman.data.label_cells import in_one_form, read_labels
 from elman.data.rows import Rows, counted
 from elman.data.sequences import Cell, Floats, LabelKind, Layout, SequenceColumns, SequenceSet
-from elman.data.source import Source
-from elman.data.tables import TABLE_KINDS, Table, read_table
-from elman.data.times import parse_times, show_time
+from elman.data.source import Source, size_fault, too_large
+from elman.data.tables import TABLE_KINDS, Table, read_table, text_of
+from elman.data.times import TimeArray, Where, parse_times
 from elman.errors import DataError
 
 Ints = NDArray[np.int64]
 
+_STEP = r"^[+-]?[0-9]{1,18}(?:\.0*)?$"
+"""A whole number as `parse_times` reads it: a step, or a date written 20110131."""
+_LONGEST_STEP = 1e18
+_DECIMAL = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
+
 
 def read_tables(
-    sources: Sequence[Source], columns: SequenceColumns | Layout, *, required: bool, header: bool | None
+    sources: Sequence[Source], columns: SequenceColumns | Layout, *, required: bool, header: bool | None, timed: bool
 ) -> SequenceSet:
     """Sequences from one or several tables, which are appended; see `elman.data.sequences.read_sequences`."""
     fitted = columns if isinstance(columns, Layout) else None
     if isinstance(columns, Layout):
         rows, names = _later_rows(sources, columns, required, header), columns.columns
     else:
-        _check_roles(columns)
+        _check_roles(columns, timed)
         rows, names = _training_rows(sources, columns, header)
     reader = _Reader(rows, names, fitted, required)
     kind = sources[0].kind
     return replace(reader.read(), suffix=f".{kind}" if kind in TABLE_KINDS else ".csv", notes=tuple(reader.notes))
 
 
-def _check_roles(columns: SequenceColumns) -> None:
+def _check_roles(columns: SequenceColumns, timed: bool) -> None:
     """Raise a DataError for parts that do not go together."""
     if columns.text and columns.features:
         raise DataError("expected a column of text or columns of features, got both; leave out --text or --features")
@@ -43,6 +50,15 @@ def _check_roles(columns: SequenceColumns) -> None:
         raise DataError("--time orders the rows of a sequence, but with --text every row is one; leave it out")
     if columns.time and not columns.id:
         raise DataError("--time orders the rows of a sequence; name the column that tells sequences apart with --id")
+    if timed and columns.text:
+        raise DataError(
+            "--gaps reads the time between the rows of a sequence, but with --text every row is one; leave it out"
+        )
+    if timed and not columns.time:
+        missing = "the column of their time with --time"
+        if not columns.id:
+            missing += " and the one that tells sequences apart with --id"
+        raise DataError(f"--gaps reads the time between the rows of a sequence; name {missing}")
 
 
 def _training_rows(
@@ -120,6 +136,36 @@ def _header_is_data(table: Table, columns: SequenceColumns, names: SequenceColum
     return all(name in table.strings(name) for name in names.label)
 
 
+class _Ordered(NamedTuple):
+    """rows: by sequence and time. Of every row in the order of the file, if there are times: times as text, moments as what they
+    stand for; format: what they are written in."""
+
+    rows: Ints
+    times: Sequence[str] | None = None
+    moments: RowTimes | None = None
+    format: str | None = None
+
+
+def _decimals(column: pl.Series, where: Where) -> Floats | None:
+    """Times that are numbers and not all whole ones; None if they are anything else, which is for `parse_times`."""
+    if column.dtype == pl.String:
+        column = text_of(column)
+        if column.str.contains(_STEP).all() or not column.str.contains(_DECIMAL).all():
+            return None
+    elif not column.dtype.is_numeric():
+        return None
+    values: Floats = column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    if (wrong := np.isnan(values) | too_large(values)).any():
+        row = int(wrong.argmax())
+        fault, wanted = size_fault(values[row])
+        missing = f"the time is missing in column {column.name!r}"
+        raise DataError(
+            f"{where(row)}: {missing if np.isnan(values[row]) else f'the time is {fault}; expected {wanted}'}"
+        )
+    whole = (values == np.floor(values)) & (np.abs(values) < _LONGEST_STEP)
+    return None if whole.all() and column.dtype != pl.String else values
+
+
 class _Reader:
     """Makes sequences of rows.
 
@@ -164,13 +210,13 @@ class _Reader:
 
     def _long(self, column: str) -> SequenceSet:
         ids, codes = self._sequences(column)
-        order, times, time_format = self._order(codes)
-        parts = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+        ordered = self._order(codes)
+        parts = np.split(ordered.rows, np.flatnonzero(np.diff(codes[ordered.rows])) + 1)
         names, values, categories = self._features()
         aligned = self._fitted.aligned if self._fitted else any(self._changes(part) is not None for part in parts)
-        columns = replace(self._names, time_format=time_format)
+        columns = replace(self._names, time_format=ordered.format)
         layout = self._fitted or Layout("long", columns, names, categories, aligned, self._kinds)
-        return self._gather(layout, parts, ids, values=[values[part] for part in parts], times=times)
+        return self._gather(layout, parts, ids, values=[values[part] for part in parts], ordered=ordered)
 
     def _gather(
         self,
@@ -180,9 +226,10 @@ class _Reader:
         *,
         texts: tuple[str, ...] | None = None,
         values: Sequence[Floats] | None = None,
-        times: Sequence[str] | None = None,
+        ordered: "_Ordered | None" = None,
     ) -> SequenceSet:
-        """The sequences, each of the rows in one of ``parts``; ``times`` are of rows, all else is of sequences."""
+        """The sequences, each of the rows in one of ``parts``."""
+        times, moments = (None, None) if ordered is None else (ordered.times, ordered.moments)
         return SequenceSet(
             name=self._rows.name,
             layout=layout,
@@ -193,6 +240,7 @@ class _Reader:
             places=tuple(self._rows.place(int(part[0])) for part in parts),
             groups=self._groups(parts, ids),
             times=None if times is None else tuple(tuple(times[row] for row in part) for part in parts),
+            moments=None if moments is None else tuple(moments[part] for part in parts),
         )
 
     def _features(self) -> tuple[tuple[str, ...], Floats, dict[str, tuple[str, ...]]]:
@@ -231,20 +279,26 @@ class _Reader:
             )
         return ids, codes
 
-    def _order(self, codes: Ints) -> tuple[Ints, list[str] | None, str | None]:
-        """Rows by sequence and time, the times as text, and the format they are written in."""
+    def _order(self, codes: Ints) -> "_Ordered":
+        """Rows by sequence and time."""
         if not self._names.time:
-            return np.argsort(codes, kind="stable"), None, None
+            return _Ordered(np.argsort(codes, kind="stable"))
         columns = [self._rows.column(name) for name in self._names.time]
-        times = parse_times(columns, format=self._names.time_format, where=self._rows.place)
-        self.notes.extend(times.notes)
-        stamps = times.values.astype(np.int64)
+        format = self._names.time_format
+        values: Floats | TimeArray | None
+        values = _decimals(columns[0], self._rows.place) if len(columns) == 1 and not format else None
+        if values is None:
+            times = parse_times(columns, format=format, where=self._rows.place)
+            self.notes.extend(times.notes)
+            values, format = times.values, times.format
+        calendar = values.dtype.kind == "M"
+        stamps = values.astype(np.int64) if calendar else values
         order = np.lexsort((stamps, codes))
         same = np.flatnonzero((np.diff(codes[order]) == 0) & (np.diff(stamps[order]) == 0))
         if len(same):
             first, second = order[same[0] : same[0] + 2].tolist()
             raise DataError(
-                f"{self._rows.place(second)}: the time {show_time(times.values[second])} is there already in this sequence "
+                f"{self._rows.place(second)}: the time {show(values[second])} is there already in this sequence "
                 f"({self._rows.place(first)}); remove one, or name every column of the time"
             )
         as_given = np.argsort(codes, kind="stable")
@@ -252,7 +306,8 @@ class _Reader:
         if count := int((late & (np.diff(codes[as_given]) == 0)).sum()):
             self.notes.append(f"{counted(count, 'row')} out of time order; sorted")
         texts = [column.cast(pl.String).to_list() for column in columns]
-        return order, [" ".join(row) for row in zip(*texts, strict=True)], times.format
+        moments: RowTimes = values.astype("datetime64[us]") if calendar else values.astype(np.float64)
+        return _Ordered(order, [" ".join(row) for row in zip(*texts, strict=True)], moments, format)
 
     def _changes(self, part: Ints) -> int | None:
         """The first row of a sequence at which the label is another one."""

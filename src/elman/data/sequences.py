@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.data.gaps import RowTimes
 from elman.data.source import DataInput
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -101,6 +102,7 @@ class SequenceSet:
         places: N places for messages: "reviews.tsv, line 17".
         groups: N groups, or None.
         times: per sequence the time stamps of its rows as text, or None.
+        moments: N arrays (T_i,) of what these stand for, numbers or datetime64[us]; None where there are none.
         suffix: the format that predictions are written in, one of .csv .tsv .jsonl .parquet
         notes: what was repaired, in sentences.
     """
@@ -114,6 +116,7 @@ class SequenceSet:
     places: tuple[str, ...]
     groups: tuple[str, ...] | None = None
     times: tuple[tuple[str, ...], ...] | None = None
+    moments: tuple[RowTimes, ...] | None = None
     suffix: str = ".csv"
     notes: tuple[str, ...] = ()
 
@@ -126,7 +129,8 @@ class SequenceSet:
         def some(values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
             return None if values is None else tuple(values[row] for row in rows)
 
-        parts = {name: some(getattr(self, name)) for name in ("texts", "values", "labels", "groups", "times")}
+        names = ("texts", "values", "labels", "groups", "times", "moments")
+        parts = {name: some(getattr(self, name)) for name in names}
         return replace(self, ids=some(self.ids), places=some(self.places), notes=(), **parts)  # type: ignore[arg-type]
 
 
@@ -136,6 +140,7 @@ def read_sequences(
     *,
     labels: Literal["required", "optional"] = "required",
     header: bool | None = None,
+    timed: bool = False,
 ) -> SequenceSet:
     """Read labelled sequences.
 
@@ -153,9 +158,10 @@ def read_sequences(
         labels: whether they must be there. Optional ones that are missing in some places are not used at all (a note
             tells).
         header: see `elman.data.tables.read_table`.
+        timed: whether every row must have a time, as only those of long tables do.
 
     Raises: DataError that names file and line.
     """
     from elman.data.sequence_reader import read
 
-    return read(sources, columns, required=labels == "required", header=header)
+    return read(sources, columns, required=labels == "required", header=header, timed=timed)

@@ -1,10 +1,13 @@
-"""Drawing the next symbol: NumPy host code over a model's scores."""
+"""Drawing symbols: NumPy host code over a model's scores."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman.data.codec import Array, softmax
+from elman.decoding.hypothesis import Hypothesis, log_softmax
 from elman.errors import ConfigError
+from elman.state import NumpyState, select
+from elman.stepper import Stepper
 
 
 class Sampler:
@@ -43,4 +46,37 @@ class Sampler:
             kept = np.full(len(scores), -np.inf)
             kept[likeliest] = scores[likeliest]
             scores = kept
-        return softmax(scores / self.temperature)
+        with np.errstate(over="ignore"):  # a temperature next to 0 leaves the likeliest only
+            return softmax((scores - scores.max()) / self.temperature)
+
+
+def sample(
+    stepper: Stepper, state: NumpyState, first: Array, sampler: Sampler, *, length: int, end: int | None = None
+) -> list[Hypothesis]:
+    """A sequence for every row, each symbol drawn by ``sampler`` given those before it. Its score is its log probability.
+
+    Args:
+        stepper: reads {"symbols": (rows,)}, any number of rows, and gives logits (rows, V).
+        state: before ``first``, a row for each of its symbols.
+        first: (rows,) the symbol that each row reads first: the start symbol, or the last of a prompt.
+        length: symbols at most, >= 1.
+        end: the symbol that ends a sequence; None: all have the full length.
+
+    Raises: ConfigError if the length is out of range.
+    """
+    if length < 1:
+        raise ConfigError(f"expected `length` >= 1, got {length}")
+    symbols: list[list[int]] = [[] for _ in first]
+    total = np.zeros(len(first))
+    going, last = np.arange(len(first)), np.asarray(first, np.int64)
+    for _ in range(length):
+        if not len(going):
+            break
+        logits, state = stepper.step({"symbols": last}, state)
+        last = np.array([sampler(row) for row in logits], np.int64)
+        total[going] += log_softmax(logits)[np.arange(len(last)), last]
+        for row, symbol in zip(going, last, strict=True):
+            symbols[row].append(int(symbol))
+        on = np.flatnonzero(last != end)  # all of them where there is no end symbol
+        going, last, state = going[on], last[on], select(state, on)
+    return [Hypothesis(tuple(ids), float(p), float(p)) for ids, p in zip(symbols, total, strict=True)]

@@ -113,12 +113,15 @@ def _run_vendor(weights: VendorWeights, x: Tensor, state: State, lengths: Tensor
             x = torch.cat([x, padding[..., None].to(x.dtype)], dim=-1)
             weight_ih = torch.cat([weight_ih, hold[:, None]], dim=1)
     parameters = [weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh]
-    first = [leaf[None].contiguous() for leaf in leaves(state)]
+    given = list(leaves(state))
+    count = 2 if weights.kind == "lstm" else 1
+    masks = given[count:]  # of a wrapper, from training: in evaluation they do nothing, and stay
+    first = [leaf[None].contiguous() for leaf in given[:count]]
     y, last = _call_kernel(weights.kind, x, first, parameters)
     if lengths is None:
-        return y, unflatten(state, iter(last))
+        return y, unflatten(state, iter([*last, *masks]))
     hidden = _at_end(y, first[0][0], lengths)
-    return zero_padding(y, lengths), unflatten(state, iter([hidden, *last[1:]]))
+    return zero_padding(y, lengths), unflatten(state, iter([hidden, *last[1:], *masks]))
 
 
 def _hold(weights: VendorWeights) -> Tensor | None:

@@ -39,8 +39,8 @@ def integrated_gradients(
     with torch.no_grad():
         embedded = model.embed(inputs)
         nothing = torch.zeros_like(embedded)
-        if model.masked:  # whether a number was there is not what is asked
-            numbers = embedded.shape[-1] // 2
+        if "values" in inputs:  # whether and when a number was there is not what is asked
+            numbers = inputs["values"].shape[-1]
             nothing[..., numbers:] = embedded[..., numbers:]
 
     def scored(x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from elman.layers.dropout import Dropout
 from elman.layers.running import Running, RunningStatistics
-from elman.models.build import EncoderConfig, build_encoder
+from elman.models.build import EncoderConfig, build_encoder, wanted
 from elman.models.model import Model, Tensors, register
 from elman.state import State
 
@@ -19,7 +19,7 @@ class Member(nn.Module):
     """One network of a forecaster: an encoder over the steps read, and a small network for each step ahead.
 
     Args:
-        encoder: the encoder's configuration; input_size: numbers it reads at each step.
+        encoder: the encoder's configuration; input_size: numbers it reads at each step, each with its mask if the cell wants masks.
         known: columns known ahead; seasonal: numbers known of the past for each step ahead.
         horizon: steps ahead, H. outputs: numbers for each step ahead, O. context_size: width of its network.
         dropout: on the encoder's outputs.
@@ -38,7 +38,8 @@ class Member(nn.Module):
     ) -> None:
         super().__init__()
         self.horizon = horizon
-        self.encoder = build_encoder(encoder, input_size)
+        masked = "mask" in wanted(encoder)
+        self.encoder = build_encoder(encoder, input_size * (1 + masked), reads=("x", "mask") if masked else ("x",))
         self.dropout = Dropout(dropout)
         self.context = nn.Linear(self.encoder.output_size, horizon * context_size)
         self.ahead = nn.Sequential(
@@ -133,6 +134,7 @@ class ForecastModel(Model):
         }
         self.targets, self.known, self.horizon, self.quantiles = targets, known, horizon, quantiles
         self.candidates = 2 + len(seasons)
+        self.masked = "mask" in wanted(EncoderConfig(**encoder))
         self.running = RunningStatistics(targets, seasons, horizon, half_life)
         self.errors = targets * (1 + len(seasons)) if error_scales else 0
         self.members = nn.ModuleList(
@@ -199,12 +201,18 @@ class ForecastModel(Model):
         return [member for member in self.members if isinstance(member, Member)]
 
     def _read(self, inputs: Tensors, running: Running) -> Tensor:
-        """What the encoder sees of a step: the value against the level before it, whether there was one, and the rest."""
+        """What the encoder sees of a step: the value against the level before it, whether there was one, and the rest.
+
+        For a cell that wants masks, a mask for each of these follows: what is made of a value was observed if the value was.
+        """
         observed = inputs["observed"]
         surprise = (inputs["target"] - running.level_before) / running.spread * observed
         change = (running.last - running.last_before) / running.spread
         x = torch.cat([surprise, change], -1).clamp(-LIMIT, LIMIT)
-        return torch.cat([x, observed, self._relative(running), inputs["known"], inputs["past"]], -1)
+        x = torch.cat([x, observed, self._relative(running), inputs["known"], inputs["past"]], -1)
+        if not self.masked:
+            return x
+        return torch.cat([x, observed, observed, torch.ones_like(x[..., 2 * self.targets :])], -1)
 
     def _unit(self, running: Running) -> Tensor:
         """(batch, time, C): what the band is measured in; the error of the best seasonal naive forecast so far, or the spread."""

@@ -1,11 +1,13 @@
 """One answer for a sequence: symbols or numbers in, scores of classes or numbers out."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elman.layers.completed import joined_width
 from elman.layers.dropout import Dropout
 from elman.layers.pooling import Mode, Pooling
 from elman.models.build import EncoderConfig, build_encoder
@@ -47,11 +49,17 @@ class Member(nn.Module):
     """One network: embedding or none, encoder, pooling, and a linear head."""
 
     def __init__(
-        self, encoder: EncoderConfig, outputs: int, pooling: Mode, embedding: SymbolEmbedding | None, read: int
+        self,
+        encoder: EncoderConfig,
+        outputs: int,
+        pooling: Mode,
+        embedding: SymbolEmbedding | None,
+        width: int,
+        reads: Sequence[str],
     ) -> None:
         super().__init__()
         self.embedding = embedding
-        self.encoder = build_encoder(encoder, read)
+        self.encoder = build_encoder(encoder, width, reads=reads)
         self.pooling = Pooling(pooling, self.encoder.output_size)
         self.output = nn.Linear(self.encoder.output_size, outputs)
         nn.init.zeros_(self.output.bias)
@@ -81,13 +89,14 @@ class ManyToOne(Model):
         vocabulary_size, parts, embedding_size: see `SymbolEmbedding`; without symbols the first is 0.
         features: numbers read at each step, C; 0 for symbols.
         masked: beside each number stands whether it was there.
+        timed: beside the numbers stands the time since the step before, which is never dropped out.
         members: networks side by side, M.
         symbol_dropout: probability of zeroing an embedded symbol whole; in training only.
         dropout: of what the encoder reads and of what the head reads.
 
     Shapes: inputs["symbols"] (batch, time) integers in 0..V-1, with inputs["parts"] (batch, time, P) where there are any; or
-    inputs["values"] (batch, time, C) and, if masked, inputs["observed"] (batch, time, C); outputs (batch, time, K). In eval mode
-    they are divided by ``temperature``, which learning does not see.
+    inputs["values"] (batch, time, C) with, if masked, inputs["observed"] (batch, time, C) and, if timed, inputs["gap"]
+    (batch, time, 1); outputs (batch, time, K). In eval mode they are divided by ``temperature``, which learning does not see.
     """
 
     kind: ClassVar[str] = "many_to_one"
@@ -104,6 +113,7 @@ class ManyToOne(Model):
         embedding_size: int = 0,
         features: int = 0,
         masked: bool = False,
+        timed: bool = False,
         members: int = 1,
         symbol_dropout: float = 0.0,
         dropout: float = 0.0,
@@ -118,17 +128,18 @@ class ManyToOne(Model):
             "embedding_size": embedding_size,
             "features": features,
             "masked": masked,
+            "timed": timed,
             "members": members,
             "symbol_dropout": symbol_dropout,
             "dropout": dropout,
         }
-        self.masked, self.reads_symbols = masked, vocabulary_size > 0
+        self.masked, self.timed, self.reads_symbols = masked, timed, vocabulary_size > 0
+        reads = ("x", *(["mask"] if masked else []), *(["gap"] if timed else []))
+        width = embedding_size or joined_width(features, reads)
 
         def member() -> Member:
             embedding = SymbolEmbedding(vocabulary_size, parts, embedding_size) if vocabulary_size else None
-            return Member(
-                EncoderConfig(**encoder), outputs, pooling, embedding, embedding_size or features * (1 + masked)
-            )
+            return Member(EncoderConfig(**encoder), outputs, pooling, embedding, width, reads)
 
         self.members = nn.ModuleList(member() for _ in range(members))
         self.symbol_dropout, self.dropout = Dropout(symbol_dropout), Dropout(dropout)
@@ -141,7 +152,8 @@ class ManyToOne(Model):
     def embed(self, inputs: Tensors) -> Tensor:
         """(batch, time, features): what the encoders read; embedded symbols of one member after the other."""
         if not self.reads_symbols:
-            return torch.cat([inputs["values"], inputs["observed"]], -1) if self.masked else inputs["values"]
+            observed = [inputs["observed"]] if self.masked else []
+            return torch.cat([inputs["values"], *observed, *([inputs["gap"]] if self.timed else [])], -1)
         parts = [
             m.embedding(inputs["symbols"], inputs.get("parts")) for m in self._members() if m.embedding is not None
         ]
@@ -155,8 +167,15 @@ class ManyToOne(Model):
         """What `forward` does with embedded inputs."""
         count = len(self.members)
         read = embedded.chunk(count, -1) if self.reads_symbols else [embedded] * count
-        both = [m(self.dropout(x), one, lengths) for m, x, one in zip(self._members(), read, state, strict=True)]
+        both = [m(self._dropped(x), one, lengths) for m, x, one in zip(self._members(), read, state, strict=True)]
         return self.dropout(torch.cat([pooled for pooled, _ in both], -1)), tuple(after for _, after in both)
+
+    def _dropped(self, read: Tensor) -> Tensor:
+        """Dropout of all but the gap: a clock that stops or runs faster would tell another time in training than in use."""
+        if self.timed:
+            return torch.cat([self.dropout(read[..., :-1]), read[..., -1:]], -1)
+        dropped: Tensor = self.dropout(read)
+        return dropped
 
     def head(self, features: Tensor) -> Tensor:
         outputs = self.each(features).mean(0)

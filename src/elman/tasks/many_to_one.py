@@ -70,7 +70,7 @@ class ManyToOneTask(Task[SequenceTest]):
     # --- data
 
     def prepare(self, data: Sequence[Source], valid: Sequence[Source] | None, seed: int) -> None:
-        given = read_sequences(data, self.columns(), header=self.options.header)
+        given = read_sequences(data, self.columns(), header=self.options.header, timed=self.options.gaps)
         self.notes += given.notes
         if self.options.score == "all" and not given.layout.aligned:
             self.notes.append("labels do not vary within a sequence: each has one, and --score all changes nothing")
@@ -119,7 +119,10 @@ class ManyToOneTask(Task[SequenceTest]):
             max_vocabulary=options.max_vocabulary,
             parts=options.parts,
             policy=options.guard,
+            gaps=options.gaps,
         )
+        if self.codec.clock is not None:
+            self.notes.append(f"the time between rows is read in units of the median one, {self.codec.clock.unit_name}")
         if train.texts is not None:
             unknown, symbols = self.codec.count_unknown(train.texts)
             how = "in lower case" if self.codec.casing == "lower" else "with their case"
@@ -129,15 +132,18 @@ class ManyToOneTask(Task[SequenceTest]):
 
     def _read(self, sources: Sequence[Source], labels: Literal["required", "optional"] = "required") -> SequenceSet:
         """Later data, read as the first was."""
-        return read_sequences(sources, self.codec.layout, labels=labels, header=self.options.header)
+        options = self.options
+        return read_sequences(sources, self.codec.layout, labels=labels, header=options.header, timed=options.gaps)
 
     def _encode(self, data: SequenceSet) -> Encoded:
-        inputs = self.codec.encode(data)
-        labels = [
-            self.codec.encode_labels(cells[: len(next(iter(one.values())))], place)
-            for cells, place, one in zip(data.labels or (), data.places, inputs, strict=False)
+        return Encoded(self.codec.encode(data), self._encode_labels(data))
+
+    def _encode_labels(self, data: SequenceSet) -> list[Array]:
+        """One label of each sequence, or one of each row of it that is read; none if they are not given."""
+        return [
+            self.codec.encode_labels(cells[: self.codec.longest], place)
+            for cells, place in zip(data.labels or (), data.places, strict=False)
         ]
-        return Encoded(inputs, labels)
 
     def _scored_part(self, data: Encoded) -> Encoded:
         """With the labels that evaluation scores: selection and calibration look at what counts, though all are learned from."""
@@ -201,6 +207,7 @@ class ManyToOneTask(Task[SequenceTest]):
             embedding_size=max(EMBEDDED, encoder.hidden // 2) if text else 0,
             features=codec.features,
             masked=codec.masked,
+            timed=codec.clock is not None,
             members=self.options.members or (3 if text else 1),
             symbol_dropout=dropout if text else 0.0,
             dropout=dropout,
@@ -269,7 +276,9 @@ class ManyToOneTask(Task[SequenceTest]):
             notes.append(f"{shared} of {len(given)} sequences were seen in fitting; scores on new ones would be worse")
         if len(self.tail) < self.seen.count:
             notes.append(f"the baselines are fitted on {len(self.tail):,} of {self.seen.count:,} sequences")
-        return SequenceTest(given, encoded, self._truth_of(encoded), notes)
+        if self.codec.clock is not None:
+            notes.append("the baselines do not read the time between rows")
+        return SequenceTest(given, encoded, self._truth_of(encoded.labels), notes)
 
     def _met(self, given: SequenceSet) -> list[str]:
         """What is read otherwise than it stands: unknown symbols, values the guard stops."""
@@ -286,8 +295,8 @@ class ManyToOneTask(Task[SequenceTest]):
         self.codec.guard.reset()
         return notes
 
-    def _truth_of(self, data: Encoded) -> NDArray[Any]:
-        return self.truth(np.concatenate([one if self._every else one[-1:] for one in data.labels]))
+    def _truth_of(self, labels: Sequence[Array]) -> NDArray[Any]:
+        return self.truth(np.concatenate([one if self._every else one[-1:] for one in labels]))
 
     def decoded(self, model: Model, data: Encoded) -> Floats:
         """Answers (places, K): probabilities, or numbers in raw units."""
@@ -314,7 +323,7 @@ class ManyToOneTask(Task[SequenceTest]):
         self, baselines: Iterable[ManyToOneBaseline], test: SequenceTest
     ) -> Iterator[tuple[str, Scores]]:
         """On whole sequences; where every row counts, on rows, each with its label."""
-        known = self._truth_of(self._encode(self.tail))
+        known = self._truth_of(self._encode_labels(self.tail))
         fitted_on, examples = self._examples(self.tail), self._examples(test.given)
         for baseline in baselines:
             baseline.fit(fitted_on, known)
@@ -408,9 +417,16 @@ class ManyToOneTask(Task[SequenceTest]):
         with torch.inference_mode():
             features, _ = model(inputs, model.begin({}, 1))
             outputs = model.head(features)[0].numpy()
-        rows = self.codec.split(given.texts[0]) if given.texts is not None else (given.values or ())[0].tolist()
-        for row, output in zip(rows, outputs, strict=False):
-            yield (
-                Push([None if value != value else value for value in row] if isinstance(row, list) else row),
-                (self.codec.answer(output, {})),
-            )
+        for push, output in zip(self._pushes(given), outputs, strict=False):
+            yield push, self.codec.answer(output, {})
+
+    def _pushes(self, given: SequenceSet) -> list[Push]:
+        """The rows of the first sequence as a stream gets them."""
+        if given.texts is not None:
+            return [Push(symbol) for symbol in self.codec.split(given.texts[0])]
+        rows = [[None if value != value else value for value in row] for row in (given.values or ())[0].tolist()]
+        clock = self.codec.clock
+        times: Sequence[str | float | None] = [None] * len(rows)
+        if clock is not None and given.moments is not None:
+            times = clock.write(given.moments[0])
+        return [Push(row, time) for row, time in zip(rows, times, strict=True)]

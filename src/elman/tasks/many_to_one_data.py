@@ -30,6 +30,8 @@ class ManyToOneOptions(TaskOptions):
     time: tuple[str, ...] = ()
     """Columns that order the rows of a sequence."""
     time_format: str | None = None
+    gaps: bool = False
+    """The time between the rows of a sequence is read too, in units of the median one."""
     features: tuple[str, ...] = ()
     """Columns to read. Default: all that play no other part."""
     group: str | None = None

@@ -9,7 +9,19 @@ from torch import Tensor, nn
 
 from elman.cells import GRU, LSTM, Elman
 from elman.errors import UsageError
-from elman.layers import Bidirectional, PerStep, Pooling, Recurrent, SequenceLayer, Stack
+from elman.layers import (
+    Backward,
+    Bidirectional,
+    Completed,
+    FeedForward,
+    PerStep,
+    Pooling,
+    Recurrent,
+    SequenceLayer,
+    Stack,
+)
+from elman.layers.causal_convolution import CausalConvolution
+from elman.layers.hopfield import HopfieldLookup
 from elman.state import State, detach, leaves, map_leaves, select
 from elman.testing.compare import assert_equal, run, run_with_gradients
 from elman.testing.discover import concrete_classes
@@ -28,16 +40,28 @@ LAYERS: dict[str, Factory] = {
     "recurrent": lambda: Recurrent(LSTM(3, 4)),
     "recurrent, backward": lambda: Recurrent(LSTM(3, 4), direction="backward"),
     "bidirectional": _bidirectional,
+    "backward": lambda: Backward(Pooling("mean", 3)),
+    "causal convolution": lambda: CausalConvolution(3, 4, 2, dilation=2),
+    "completed": lambda: Completed(Recurrent(GRU(7, 4)), 3),
     "per step": lambda: PerStep(nn.Linear(3, 4)),
+    "feed forward": lambda: FeedForward(3, dropout=0.5),
+    "feed forward, not gated": lambda: FeedForward(3, gated=False),
     "pooling, last": lambda: Pooling("last", 3),
     "pooling, mean": lambda: Pooling("mean", 3),
     "pooling, max": lambda: Pooling("max", 3),
     "pooling, attention": lambda: Pooling("attention", 3),
+    "hopfield lookup": lambda: HopfieldLookup(3, 4, 5, output_size=2, heads=2, beta=1.5, steps=2),
     "stack": lambda: Stack([Recurrent(LSTM(3, 4)), PerStep(nn.Linear(4, 4)), Recurrent(GRU(4, 2))], dropout=0.5),
     "stack, norm before": lambda: Stack(
-        [Recurrent(Elman(3, 3)), Recurrent(GRU(3, 3))], residual=True, layer_norm="before"
+        [Recurrent(Elman(3, 3)), Recurrent(GRU(3, 3))], connections="residual", layer_norm="before"
     ),
-    "stack, norm after": lambda: Stack([_bidirectional(), Recurrent(GRU(6, 6))], residual=True, layer_norm="after"),
+    "stack, norm after": lambda: Stack(
+        [_bidirectional(), Recurrent(GRU(6, 6))], connections="residual", layer_norm="after"
+    ),
+    "stack, highway": lambda: Stack([Recurrent(LSTM(3, 4)), Recurrent(GRU(4, 4))], connections="highway"),
+    "stack, dense": lambda: Stack(
+        [Recurrent(LSTM(3, 4)), Recurrent(GRU(7, 2))], connections="dense", layer_norm="before"
+    ),
 }
 """Layers on which the suite runs; together they cover every layer of the package."""
 

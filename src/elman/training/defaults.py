@@ -4,9 +4,12 @@ They see `Facts` only: counts and measured statistics of the training part, neve
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+from elman.cells import CELLS, Cell
 from elman.models.build import EncoderConfig
+from elman.models.encoder import ENCODERS
 from elman.tasks.task import Facts
 from elman.training.config import TrainingConfig
 
@@ -17,13 +20,55 @@ class Defaults:
     training: TrainingConfig
 
 
-def defaults(task: str, facts: Facts) -> Defaults:
-    """What `fit` uses where the user says nothing."""
+def defaults(task: str, facts: Facts, encoder: str | None = None) -> Defaults:
+    """What `fit` uses where the user says nothing, or no more than which encoder."""
+    base = _of_task(task, facts)
+    if encoder is None or encoder == base.encoder.name:
+        return base
+    if encoder in ENCODERS:
+        return _rival(base, encoder, facts)
+    return _linear(base, encoder) if CELLS.get(encoder).scan is not Cell.scan else _with(base, name=encoder)
+
+
+def _of_task(task: str, facts: Facts) -> Defaults:
     if task == "language":
         return _language(facts)
     if task in ("classify", "regress"):
         return _texts(facts) if facts.symbols else _sequences(facts)
     return _forecast(facts)
+
+
+def _with(base: Defaults, **encoder: Any) -> Defaults:
+    return replace(base, encoder=base.encoder.model_copy(update=encoder))
+
+
+def _linear(base: Defaults, name: str) -> Defaults:
+    """Recurrences that are linear in their state need something that is not between them, twice at least, and norms to hold it."""
+    return _with(
+        base,
+        name=name,
+        layers=max(2, base.encoder.layers or 1),
+        connections="residual",
+        layer_norm="before",
+        feedforward=True,
+    )
+
+
+def _rival(base: Defaults, name: str, facts: Facts) -> Defaults:
+    """As deep as it takes to see what a recurrent network is trained to see, 512 steps at most; rates at which all of them learn."""
+    reach = base.training.window or min(max(facts.longest, 1), 512)
+    shapes: dict[str, tuple[int, dict[str, int | float | str | bool]]] = {
+        "mlp": (2, {"window": min(reach, 64)}),  # its first layer grows with it
+        "cnn": (4, {}),
+        "tcn": (max(2, math.ceil(math.log2(reach / 4 + 1))), {}),  # 1 + 4 (2^L - 1) steps
+        "transformer": (2, {"window": reach}),
+        "ssm": (2, {}),
+    }
+    layers, options = shapes.get(name, (2, {}))
+    shape = _with(base, name=name, layers=layers, dropout=min(base.encoder.dropout, 0.3), cell=options)
+    return replace(
+        shape, training=base.training.model_copy(update={"learning_rate": min(base.training.learning_rate, 2e-3)})
+    )
 
 
 def _language(facts: Facts) -> Defaults:

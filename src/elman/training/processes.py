@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from elman.cells.masks import share_of_rows
 from elman.data.batch import Batch
 from elman.errors import ElmanError, TrainingError
-from elman.cells.masks import share_of_rows
 from elman.state import State, map_leaves, select
 from elman.training.interrupt import ASK, at_once, ended_by_sigterm
 

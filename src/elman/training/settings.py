@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from elman.cells import CELLS
 from elman.data.files import write_text
 from elman.errors import ConfigError, RunError
-from elman.models.build import EncoderConfig, check_cell_options
+from elman.models.build import EncoderConfig, check_config
 from elman.models.load import FORMAT, read_config
 from elman.registry import suggest
 from elman.tasks.task import TASKS, Task, TaskOptions
@@ -73,21 +72,20 @@ def make_task(name: str, options: Mapping[str, Any]) -> Task:
 def check(said: Sections) -> None:
     """Raises ConfigError for what is wrong whatever the data is, so that it is told before the data is read."""
     encoder = checked(EncoderConfig, said.get("encoder", {}), "encoder")
-    CELLS.get(encoder.name)
     if "name" in said.get("encoder", {}):
-        check_cell_options(encoder.name, encoder.cell)
+        check_config(encoder)
     checked(TrainingConfig, said.get("training", {}), "training")
 
 
 def resolve(name: str, task: Task, said: Sections, version: str) -> Settings:
     """Settings from defaults that fit the data, and over them what the user said. ``task`` has read its data."""
-    base = defaults(name, task.facts())
+    base = defaults(name, task.facts(), said.get("encoder", {}).get("name"))
     wanted = said.get("training", {})
     shape, suggested = base.encoder.model_dump(), base.training.model_dump()
     if task.reads_whole and wanted.get("window"):
         shape["bidirectional"] = False
     encoder = checked(EncoderConfig, {**shape, **said.get("encoder", {})}, "encoder")
-    check_cell_options(encoder.name, encoder.cell)
+    check_config(encoder)
     if "epochs" in wanted:  # two ways to say how long: what the user said counts
         suggested["updates"] = None
     training = checked(TrainingConfig, {**suggested, **wanted}, "training")
@@ -99,7 +97,9 @@ def resolve(name: str, task: Task, said: Sections, version: str) -> Settings:
 
 def _check_window(task: Task, encoder: EncoderConfig, training: TrainingConfig) -> None:
     if training.window == 0 and not task.reads_whole:
-        raise ConfigError(f"training, 'window': expected at least 1, got 0: the streams of {task.name} have no end to read to")
+        raise ConfigError(
+            f"training, 'window': expected at least 1, got 0: the streams of {task.name} have no end to read to"
+        )
     if training.window and task.reads_whole and encoder.bidirectional:
         raise ConfigError(
             f"training, 'window': {training.window} steps at a time are for encoders of one direction, a bidirectional one reads "
