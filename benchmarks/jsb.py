@@ -99,7 +99,8 @@ def draw(encoder: str, trial: int) -> Settings:
         "epochs": int(rng.choice([30, 60])),
     }
     if encoder == "tcn":
-        shape: Settings = {"layers": int(rng.choice([2, 3, 4])), "cell": {"kernel": int(rng.choice([3, 5]))}}
+        options = {"kernel": int(rng.choice([3, 5])), "channel_dropout": bool(rng.choice([True, False]))}
+        shape: Settings = {"layers": int(rng.choice([2, 3, 4])), "cell": options}
     else:
         shape = {"layers": int(rng.choice([1, 2])), "weight_drop": float(rng.choice([0.0, 0.25, 0.5]))}
     return {**settings, "encoder": shape}

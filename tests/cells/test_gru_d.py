@@ -137,6 +137,15 @@ def test_negative_rates_keep_everything() -> None:
     assert gates.hidden_decay.eq(1).all()
 
 
+def test_all_rates_of_decay_begin_above_zero() -> None:
+    """Where one is negative there is no decay, and no gradient to change that."""
+    cell = GRUD(2 * F + 1, 100)
+    assert (cell.hidden_rate.weight > 0).all()
+    assert cell.hidden_rate.weight.max() <= 0.1 / F
+    assert not cell.hidden_rate.bias.any()
+    assert (cell.input_rate > 0).all()
+
+
 @pytest.mark.parametrize("input_size", [1, 2, 4])
 def test_an_input_that_is_not_values_masks_and_a_gap_is_refused(input_size: int) -> None:
     with pytest.raises(ConfigError, match=r"2 F \+ 1.*got " + str(input_size)):

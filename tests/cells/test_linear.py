@@ -50,6 +50,17 @@ def test_memories_are_spread_from_the_longest_down() -> None:
         spread_memory_(bias, 1.5)
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("name", PARALLEL)
+def test_a_carried_state_does_not_hold_on_to_the_steps_before(name: str, batch: int) -> None:
+    cell = CELLS.get(name)(3, 4)
+    with torch.no_grad():
+        _, state = cell.scan(torch.randn(batch, 100, 3), cell.initial_state(batch))
+    for leaf in leaves(state):
+        kept = leaf.untyped_storage().nbytes()
+        assert kept == leaf.nbytes
+
+
 @pytest.mark.parametrize("name", PARALLEL)
 def test_the_first_input_still_matters_after_a_hundred_steps(name: str) -> None:
     torch.manual_seed(0)

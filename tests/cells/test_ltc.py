@@ -88,6 +88,14 @@ def test_the_state_stays_between_zero_and_its_target(scale: float, gap: float, l
     assert (share <= 1 + 1e-12).all()
 
 
+def test_a_new_unit_is_pulled_to_its_target_as_fast_as_it_leaks() -> None:
+    """f = 1 / tau, but for the sigmoid, where input and state are zero; tau from 1 to 10."""
+    cell = LTC(F + 1, 5)
+    torch.testing.assert_close(cell.from_input.bias.exp(), 1 / cell.log_tau.exp())
+    torch.testing.assert_close(cell.log_tau.exp()[[0, -1]], torch.tensor([1.0, 10.0]))
+    assert cell.target.abs().eq(1).all()
+
+
 def test_wrong_sizes_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"F \+ 1.*got 1"):
         LTC(1, 4)

@@ -143,6 +143,12 @@ def test_forget_gates_begin_the_same_whichever_they_are() -> None:
     assert sigmoids[0].sigmoid() == 0.5
 
 
+def test_the_other_gates_begin_half_open() -> None:
+    biases = SLSTM(I, H).from_input.bias
+    assert not biases[:H].any()
+    assert not biases[2 * H :].any()
+
+
 def test_heads_do_not_mix_in_a_step() -> None:
     cell = random_cell("sigmoid", heads=2)
     x = torch.randn(1, I).double()

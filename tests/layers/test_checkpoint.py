@@ -124,9 +124,9 @@ class Made(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return sum(left)
 
 
-@pytest.mark.parametrize("choice", ["loop", "torch"])
-def test_little_is_kept_between_the_passes(choice: str) -> None:
-    cell, x = LSTM(2, 8), torch.randn(2, 400, 2)
+@pytest.mark.parametrize(("name", "choice"), [("lstm", "loop"), ("lstm", "torch"), ("sru", "scan"), ("lru", "scan")])
+def test_little_is_kept_between_the_passes(name: str, choice: str) -> None:
+    cell, x = CELLS.get(name)(2, 8), torch.randn(2, 400, 2)
     left = []
     for checkpoint in (False, True):
         with backend(choice), Made() as made:

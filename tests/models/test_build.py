@@ -203,3 +203,10 @@ def test_describe_counts_and_names_backends() -> None:
     assert about["streams"] == "yes"
     assert [layer["cell"] for layer in about["layers"]] == ["GRU"]
     assert about["layers"][0]["step"].startswith("loop")
+
+
+def test_describe_names_the_cell_inside_its_wrappers() -> None:
+    config = EncoderConfig(name="lstm", hidden=4, zoneout=0.1, weight_drop=0.2, learned_state=True)
+    (layer,) = describe_model(LanguageModel(config.model_dump(), 10, 5))["layers"]
+    assert layer["cell"] == "LSTM"
+    assert layer["sequence"] == "loop: Zoneout has no faster form"

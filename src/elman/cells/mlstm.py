@@ -164,9 +164,8 @@ def _chunk(z: Projected, state: MLSTMState) -> tuple[Tensor, MLSTMState]:
     log_weights = total_forget[..., :, None] - total_forget[..., None, :] + log_input[..., None, :]
     log_weights = log_weights.masked_fill(later, -torch.inf)  # (batch, N, t, s)
     log_kept = total_forget + state.stabilizer[..., None].double()
-    stabilizer = torch.maximum(log_weights.amax(-1), log_kept).to(
-        query.dtype
-    )  # rounded before it is used: one m for all
+    # Rounded before it is used: one m for all.
+    stabilizer = torch.maximum(log_weights.amax(-1), log_kept).to(query.dtype)
     weights = (log_weights - stabilizer[..., None]).exp().to(query.dtype)
     kept = (log_kept - stabilizer).exp().to(query.dtype)[..., None]
 
@@ -179,4 +178,4 @@ def _chunk(z: Projected, state: MLSTMState) -> tuple[Tensor, MLSTMState]:
     last = kept[:, :, -1]
     memory = last[..., None] * state.memory + value.mT @ added
     normalizer = last * state.normalizer + added.sum(-2)
-    return y, MLSTMState(memory, normalizer, stabilizer[..., -1])
+    return y, MLSTMState(memory, normalizer, stabilizer[..., -1].clone())

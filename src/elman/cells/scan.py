@@ -166,7 +166,7 @@ def final(hidden: Tensor, initial: Tensor, lengths: Tensor | None) -> Tensor:
     if hidden.shape[1] == 0:
         return initial
     if lengths is None:
-        return hidden[:, -1]
+        return hidden[:, -1].clone()  # a view would keep all steps in memory for as long as the state is carried
     rows = torch.arange(len(hidden), device=hidden.device)
     return where(lengths > 0, hidden[rows, (lengths - 1).clamp(min=0)], initial)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from elman.cells.cell import Cell, VendorWeights
-from elman.cells.scan import loop
+from elman.cells.scan import final, loop
 from elman.errors import UsageError
 from elman.layers.padding import real_steps, zero_padding
 from elman.registry import suggest
@@ -120,7 +120,7 @@ def _run_vendor(weights: VendorWeights, x: Tensor, state: State, lengths: Tensor
     y, last = _call_kernel(weights.kind, x, first, parameters)
     if lengths is None:
         return y, unflatten(state, iter([*last, *masks]))
-    hidden = _at_end(y, first[0][0], lengths)
+    hidden = final(y, first[0][0], lengths)
     return zero_padding(y, lengths), unflatten(state, iter([hidden, *last[1:], *masks]))
 
 
@@ -147,10 +147,3 @@ def _call_kernel(kind: str, x: Tensor, first: list[Tensor], parameters: list[Ten
     kernel = {"gru": torch.gru, "rnn_tanh": torch.rnn_tanh, "rnn_relu": torch.rnn_relu}[kind]
     y, hidden = kernel(x, first[0], parameters, True, 1, 0.0, keep, False, True)
     return y, [hidden[0]]
-
-
-def _at_end(y: Tensor, first: Tensor, lengths: Tensor) -> Tensor:
-    """The output (batch, H) after each row's last real step; ``first`` for a row that has none."""
-    rows = torch.arange(len(y), device=y.device)
-    last = y[rows, (lengths - 1).clamp(min=0)]
-    return last.where((lengths > 0)[:, None], first)

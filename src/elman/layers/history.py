@@ -19,6 +19,6 @@ def extend(x: Tensor, past: Tensor, lengths: Tensor | None = None) -> tuple[Tens
     joined = torch.cat([past, x], dim=1)
     n = past.shape[1]
     if lengths is None:
-        return joined, joined[:, x.shape[1] :].contiguous()
+        return joined, joined[:, x.shape[1] :].clone()  # a view would keep the whole chunk in memory
     rows = torch.arange(len(x), device=x.device)[:, None]
     return joined, joined[rows, lengths[:, None] + torch.arange(n, device=x.device)]

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from elman.cells.wrappers.wrapper import innermost
 from elman.layers import Recurrent
 from elman.layers.backends import choose
 from elman.models.encoder import Encoder
@@ -31,7 +32,7 @@ def describe_model(model: Model) -> dict[str, Any]:
             layers.append(
                 {
                     "layer": name,
-                    "cell": type(layer.cell).__name__,
+                    "cell": type(innermost(layer.cell)).__name__,
                     "input_size": layer.input_size,
                     "output_size": layer.output_size,
                     "sequence": f"{sequence.name}: {sequence.reason}",

@@ -66,7 +66,7 @@ class SelectiveBlock(nn.Module):
         else:
             hidden = linear_scan(decay, values, state.hidden)
         y = (hidden @ read[..., None]).squeeze(-1) + self.skip * u
-        return x + self.dropout(self.mix(y * F.silu(gate))), SelectiveState(inputs, hidden[:, -1].contiguous())
+        return x + self.dropout(self.mix(y * F.silu(gate))), SelectiveState(inputs, hidden[:, -1].clone())
 
 
 @register("ssm")

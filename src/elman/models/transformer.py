@@ -196,16 +196,17 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, windows: Windows, head
     batch, time, features = queries.shape
     before, size = keys.shape[1] - time, windows.size
     missing = -time % size
+    count = batch * ((time + missing) // size)  # of blocks; never -1 in a shape, which a batch without rows leaves open
 
     def cut(joined: Tensor) -> Tensor:
         """(batch, W - 1 + time, H) -> (batch * blocks, heads, W - 1 + size, d), blocks overlapping."""
         blocks = F.pad(joined, (0, 0, 0, missing)).unfold(1, before + size, size)
-        return blocks.reshape(-1, heads, features // heads, before + size).mT
+        return blocks.reshape(count, heads, features // heads, before + size).mT
 
-    asked = F.pad(queries, (0, 0, 0, missing)).reshape(-1, size, heads, features // heads).transpose(1, 2)
+    asked = F.pad(queries, (0, 0, 0, missing)).reshape(count, size, heads, features // heads).transpose(1, 2)
     asked, offered = rotate(asked, windows.angles[before:]), rotate(cut(keys), windows.angles)
     attended = F.scaled_dot_product_attention(asked, offered, cut(values), windows.mask)
-    return attended.transpose(1, 2).reshape(batch, -1, features)[:, :time]
+    return attended.transpose(1, 2).reshape(batch, time + missing, features)[:, :time]
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:

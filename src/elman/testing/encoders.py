@@ -104,6 +104,25 @@ def check_streams(factory: EncoderFactory) -> None:
     assert_equal(actual, expected, "chunks of a longer sequence against the whole")
 
 
+def check_no_rows(factory: EncoderFactory) -> None:
+    """A batch without rows gives outputs without rows, and gradients of zero."""
+    encoder = build(factory)
+    y, _ = encoder(_inputs(TIME)[:0])
+    assert y.shape == (0, TIME, encoder.output_size), f"no rows give outputs {tuple(y.shape)}"
+    y.sum().backward()  # type: ignore[no-untyped-call]
+
+
+@torch.no_grad()
+def check_state_is_no_view(factory: EncoderFactory) -> None:
+    """A state that is carried does not keep a whole chunk in memory."""
+    encoder = build(factory)
+    for batch in (1, 4):
+        _, state = encoder(_inputs(TIME)[:batch])
+        for leaf in leaves(state):
+            kept = leaf.untyped_storage().nbytes()
+            assert kept == leaf.nbytes, f"a state leaf {tuple(leaf.shape)} of {leaf.nbytes} bytes keeps {kept}"
+
+
 def check_reach(factory: EncoderFactory) -> None:
     """An output depends on as many steps as `reach` says, and on no more."""
     encoder = build(factory)
@@ -147,6 +166,8 @@ ENCODER_CHECKS: tuple[Callable[[EncoderFactory], None], ...] = (
     check_own_file,
     check_constructor,
     check_streams,
+    check_no_rows,
+    check_state_is_no_view,
     check_reach,
     check_dropout,
 )

@@ -55,7 +55,7 @@ def _linear(base: Defaults, name: str) -> Defaults:
 
 
 def _rival(base: Defaults, name: str, facts: Facts) -> Defaults:
-    """As deep as it takes to see what a recurrent network is trained to see, 512 steps at most; rates at which all of them learn."""
+    """As deep as it takes to see what a recurrent network is trained to see, 512 steps at most; rates at which all learn."""
     reach = base.training.window or min(max(facts.longest, 1), 512)
     shapes: dict[str, tuple[int, dict[str, int | float | str | bool]]] = {
         "mlp": (2, {"window": min(reach, 64)}),  # its first layer grows with it
