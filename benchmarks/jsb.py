@@ -27,9 +27,9 @@ from rich.table import Table
 from scipy.io import loadmat
 from torch import Tensor, nn
 
+from elman.cells.padding import real_steps
 from elman.layers import SequenceLayer
 from elman.layers.dropout import Dropout
-from elman.layers.padding import real_steps
 from elman.models.build import EncoderConfig, build_encoder
 
 NOTES = 88

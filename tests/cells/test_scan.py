@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from torch import Tensor
 
-from elman.cells.scan import final, linear_scan, loop, reverse_valid, zero_after
+from elman.cells.scan import final, linear_scan, loop, reverse_valid
 
 Array = NDArray[np.float64]
 
@@ -161,5 +161,3 @@ def test_the_state_and_the_zeros_after_each_length() -> None:
     np.testing.assert_array_equal(final(hidden, initial, lengths), [[-1], [5], [12]])
     np.testing.assert_array_equal(final(hidden, initial, None), [[4], [8], [12]])
     assert final(hidden[:, :0], initial, lengths * 0) is initial
-    np.testing.assert_array_equal(zero_after(hidden, lengths)[..., 0], [[0, 0, 0, 0], [5, 0, 0, 0], [9, 10, 11, 12]])
-    assert zero_after(hidden, None) is hidden

@@ -78,3 +78,8 @@ def test_another_activation_is_refused() -> None:
 
 def test_conformance_of_options() -> None:
     check_cell("sru", activation="identity", rescale=False, highway_bias=-1.0, memory=5.0)
+
+
+def test_a_bias_beyond_all_measure_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected `highway_bias` within 100 of 0, got 1000"):
+        SRU(3, 4, highway_bias=1000)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from elman.cells import GRU, LSTM, Cell, Elman
+from elman.cells.wrappers import LearnedInitialState
 from elman.errors import UsageError
 from elman.layers import Recurrent, backend
 from elman.state import State, leaves, map_leaves, select
@@ -31,6 +32,30 @@ class Sum(Cell[Tensor]):
     def scan(self, x: Tensor, state: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         y = state[:, None] + x.cumsum(1)
         return y, y[:, -1]
+
+
+class Halved(GRU):
+    """A GRU of another step, which torch's kernel does not know."""
+
+    def step(self, z_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        y, state = super().step(z_t, state)
+        return y / 2, state / 2
+
+
+class Skipping(Sum):
+    """A sum of another step, which the parallel form does not know."""
+
+    def step(self, z_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return state, state + z_t
+
+
+@pytest.mark.parametrize("kind", [Halved, Skipping])
+def test_a_step_that_a_subclass_has_changed_is_the_one_that_runs(kind: type[Cell]) -> None:
+    for cell in (kind(3, 3), LearnedInitialState(kind(3, 3))):
+        layer, x = Recurrent(cell), torch.randn(2, 4, 3)
+        y, _ = layer(x)
+        with backend("loop"):
+            assert torch.equal(y, layer(x)[0])
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -1,17 +1,18 @@
 """Checkpointing against the same without: values, every gradient, and what is kept meanwhile."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, cast
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from elman.cells import CELLS, GRU, LSTM, Cell, Elman
 from elman.cells.masks import share_of_rows
 from elman.cells.wrappers import DropConnect, RecurrentDropout, VariationalDropout, Zoneout
+from elman.errors import UsageError
 from elman.layers import Recurrent, SequenceLayer, backend
 from elman.layers.backends import possible_backends
 from elman.state import leaves
@@ -147,15 +148,94 @@ def test_without_gradients_nothing_changes() -> None:
     torch.testing.assert_close(y, layer(x)[0].detach(), rtol=0, atol=1e-6)
 
 
-def test_the_second_derivative() -> None:
-    x = torch.randn(2, 5, 3, dtype=torch.float64, requires_grad=True)
-    first = []
+def nodes(tensor: Tensor) -> int:
+    """The size of the graph that a tensor holds on to."""
+    seen, waiting = set(), [tensor.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [before for before, _ in node.next_functions]
+    return len(seen)
+
+
+def test_no_graph_of_the_steps_is_kept() -> None:
+    x = torch.randn(2, 400, 2)
+    with backend("loop"):
+        plain, saved = (nodes(Recurrent(GRU(2, 3), checkpoint=checkpoint)(x)[0]) for checkpoint in (False, True))
+    assert plain > 400
+    assert saved < 100  # 20 segments
+
+
+class Prepared(GRU):
+    """Reads a state of two equal parts, and what `prepare` has made of a parameter, which it also reads by itself."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 4)
+        self.start = nn.Parameter(torch.randn(4))
+
+    def initial_state(self, batch_size: int) -> Any:
+        hidden = super().initial_state(batch_size) + self.start
+        return hidden, hidden, torch.zeros(batch_size, dtype=torch.long)
+
+    def prepare(self) -> None:
+        self.doubled = {"start": [(2 * self.start,)]}
+
+    def step(self, z_t: Tensor, state: Any) -> tuple[Tensor, Any]:
+        first, second, steps = state
+        y, hidden = super().step(z_t, 0.5 * first + 0.2 * second + self.doubled["start"][0][0] * self.start)
+        return y, (hidden, hidden, steps + 1)
+
+
+@pytest.mark.parametrize("lengths", [None, torch.tensor([11, 4])])
+def test_what_is_made_of_weights_and_parts_that_are_equal(lengths: Tensor | None) -> None:
+    torch.manual_seed(0)
+    cell, x = Prepared().double(), torch.randn(2, 11, 3, dtype=torch.float64)
+    results = []
     for checkpoint in (False, True):
-        torch.manual_seed(0)
-        layer = Recurrent(GRU(3, 4).double(), checkpoint=checkpoint)
+        y, (first, second, steps) = Recurrent(cell, checkpoint=checkpoint)(x, None, lengths)
+        loss = y.square().sum() + first.sum() + second.pow(3).sum()
+        found = torch.autograd.grad(loss, list(cell.parameters()))
+        results.append({"y": y, "steps": steps} | {str(index): gradient for index, gradient in enumerate(found)})
+    assert_equal(results[1], results[0], "checkpointed")
+
+
+def test_a_weight_that_is_kept_out_of_sight_is_refused() -> None:
+    class Hiding(GRU):
+        def __init__(self) -> None:
+            super().__init__(3, 4)
+            self.elsewhere = {"module": nn.Linear(3, 12)}  # not registered
+
+        def project(self, x: Tensor) -> Tensor:
+            return super().project(x) + cast(Tensor, self.elsewhere["module"](x))
+
+    y, _ = Recurrent(Hiding(), checkpoint=True)(torch.randn(2, 9, 3))
+    with pytest.raises(UsageError, match=r"weights are in attributes of its modules, found another \(12,"):
+        y.sum().backward()
+
+
+def test_the_second_pass_has_the_precision_of_the_first() -> None:
+    torch.manual_seed(0)
+    cell, x = LSTM(3, 4), torch.randn(2, 9, 3, requires_grad=True)
+    slopes = []
+    for checkpoint in (False, True):
+        with backend("loop"), torch.autocast("cpu", torch.bfloat16):
+            y, _ = Recurrent(cell, checkpoint=checkpoint)(x)
+        slopes.append(torch.autograd.grad(y.float().square().sum(), x)[0])
+    assert torch.equal(*slopes)
+
+
+@pytest.mark.parametrize("factory", [lambda: GRU(3, 4), lambda: DropConnect(LSTM(3, 4), 0.4)])
+def test_the_second_derivative(factory: Callable[[], Cell]) -> None:
+    torch.manual_seed(0)
+    cell, x = factory().double(), torch.randn(2, 5, 3, dtype=torch.float64, requires_grad=True)
+    results = []
+    for checkpoint in (False, True):
+        layer = Recurrent(cell, checkpoint=checkpoint).train()
+        torch.manual_seed(1)
         with backend("loop"):
             y, _ = layer(x)
             (slope,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
-            (curve,) = torch.autograd.grad(slope.square().sum(), x)
-        first.append({"the second derivative": curve})
-    assert_equal(first[1], first[0], "checkpointed")
+            found = torch.autograd.grad(slope.square().sum(), [x, *cell.parameters()])
+        results.append({str(index): curve for index, curve in enumerate(found)})
+    assert_equal(results[1], results[0], "checkpointed")

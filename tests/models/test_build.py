@@ -210,3 +210,9 @@ def test_describe_names_the_cell_inside_its_wrappers() -> None:
     (layer,) = describe_model(LanguageModel(config.model_dump(), 10, 5))["layers"]
     assert layer["cell"] == "LSTM"
     assert layer["sequence"] == "loop: Zoneout has no faster form"
+
+
+def test_describe_names_the_cell_and_what_is_around_it() -> None:
+    encoder = EncoderConfig(name="lstm", hidden=4, zoneout=0.1, weight_drop=0.2).model_dump()
+    (layer,) = describe_model(LanguageModel(encoder, 10, 5))["layers"]
+    assert (layer["cell"], layer["wrappers"]) == ("LSTM", "Zoneout, DropConnect")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import erf
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from elman.errors import ConfigError
 from elman.models.transformer import FeedForwardKind, Transformer, rotate
@@ -94,6 +95,13 @@ def test_memory_grows_with_time_and_not_with_its_square() -> None:
     encoder = Transformer(3, 8, layers=1, window=16, heads=1)
     mask = encoder._windows(torch.zeros(1, dtype=torch.long), 16 * 50).mask
     assert mask.shape == (50, 1, 16, 31)
+
+
+def test_the_second_derivative() -> None:
+    torch.manual_seed(0)
+    encoder = Transformer(2, 4, layers=1, window=3).double()
+    with sdpa_kernel(SDPBackend.MATH):
+        assert torch.autograd.gradgradcheck(lambda x: encoder(x)[0], torch.randn(2, 5, 2).double().requires_grad_())
 
 
 def test_rotated_products_depend_on_distance_alone() -> None:

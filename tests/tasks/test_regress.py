@@ -18,7 +18,7 @@ from elman.errors import ConfigError, DataError
 from elman.models.build import EncoderConfig
 from elman.tasks.exhibits import Scatter
 from elman.tasks.regress import Regress
-from elman.training.settings import make_task
+from elman.training.settings import Sections, make_task
 
 QUICK: dict[str, Any] = {"hidden": 8, "settings": {"training": {"updates": 30, "batch_size": 8}}}
 LONGER: dict[str, Any] = {"hidden": 16, "settings": {"training": {"updates": 300, "batch_size": 16}}}
@@ -233,7 +233,7 @@ def test_learns_with_truncated_bptt(tmp_path: Path) -> None:
 
 
 def test_windows_need_one_direction() -> None:
-    settings = {"training": {"window": 16}, "encoder": {"bidirectional": True}}
+    settings: Sections = {"training": {"window": 16}, "encoder": {"bidirectional": True}}
     with pytest.raises(
         ConfigError, match=r"'window': 16 steps at a time are for encoders of one direction.*--no-bidir"
     ):

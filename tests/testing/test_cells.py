@@ -153,6 +153,7 @@ class HeavierGRU(GRU):
 
     def vendor(self) -> VendorWeights:
         weights = super().vendor()
+        assert weights is not None
         return weights._replace(weight_hh=torch.cat([1.01 * weights.weight_hh[:1], weights.weight_hh[1:]]))
 
 

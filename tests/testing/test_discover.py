@@ -39,5 +39,7 @@ def test_finds_the_public_finished_classes_that_a_package_defines(package: str) 
 
 def test_a_layer_without_a_factory_is_reported(package: str) -> None:
     assert uncovered_layers(package) == ["Mine"]
-    assert uncovered_layers("elman.layers", covered={}) == ["Bidirectional", "PerStep", "Pooling", "Recurrent", "Stack"]
+    assert {"Bidirectional", "PerStep", "Pooling", "Recurrent", "Stack"} <= set(
+        uncovered_layers("elman.layers", covered={})
+    )
     assert PerStep in concrete_classes("elman.layers", SequenceLayer)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from elman.cells import GRU, LSTM
+from elman.cells.padding import check_lengths
 from elman.cells.scan import loop, reverse_valid
 from elman.layers import Recurrent, SequenceLayer
-from elman.layers.padding import check_lengths
 from elman.state import State
 from elman.testing import check_layer
 from elman.testing.layers import check_causal

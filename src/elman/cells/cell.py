@@ -74,7 +74,8 @@ class Cell(nn.Module, ABC, Generic[S]):
         return self.step(self.project(x_t), state)
 
     def prepare(self) -> None:
-        """What depends on weights only, once per call of a layer."""
+        """What depends on weights only, once per call of a layer; kept in attributes of the cell's modules: tensors, or lists,
+        tuples and dictionaries of them."""
 
     def scan(self, x: Tensor, state: S, lengths: Tensor | None = None) -> tuple[Tensor, S]:
         """The cell over time; a faster form may override it, with the same result. See `elman.cells.scan.loop`."""

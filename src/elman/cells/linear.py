@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from elman.cells.cell import Cell
-from elman.cells.scan import final, linear_scan, zero_after
+from elman.cells.padding import zero_padding
+from elman.cells.scan import final, linear_scan
 from elman.errors import ConfigError
 from elman.state import map_leaves
 
@@ -54,7 +55,7 @@ class LinearCell(Cell[S]):
         decay, values = self.coefficients(z)
         hidden = _scan(decay, values, state)
         last = map_leaves(lambda steps, initial: final(steps, initial, lengths), hidden, state)
-        return zero_after(self.read(z, hidden), lengths), last
+        return zero_padding(self.read(z, hidden), lengths), last
 
 
 def _step(decay: S, values: S, state: S) -> S:

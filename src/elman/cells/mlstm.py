@@ -10,7 +10,7 @@ from torch.nn.functional import logsigmoid
 from elman.cells.cell import Cell, register
 from elman.cells.initialization import glorot_
 from elman.cells.linear import spread_memory_
-from elman.cells.scan import zero_after
+from elman.cells.padding import zero_padding
 from elman.errors import ConfigError
 
 CHUNK = 64
@@ -127,7 +127,7 @@ class MLSTM(Cell[MLSTMState]):
         for chunk in zip(*(torch.split(part, CHUNK, 1) for part in z), strict=True):
             y, state = _chunk(Projected(*chunk), state)
             outputs.append(y)
-        return zero_after(torch.cat(outputs, 1), lengths), state
+        return zero_padding(torch.cat(outputs, 1), lengths), state
 
     def _split(self, z: Tensor) -> Projected:
         H, N = self.hidden_size, self.heads

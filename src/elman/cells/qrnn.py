@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from elman.cells.cell import Cell, register
 from elman.cells.initialization import glorot_
 from elman.cells.linear import spread_memory_
-from elman.cells.scan import final, linear_scan, zero_after
+from elman.cells.padding import zero_padding
+from elman.cells.scan import final, linear_scan
 from elman.errors import ConfigError
 
 
@@ -90,7 +91,7 @@ class QRNN(Cell[QRNNState]):
         gates = self._gates(total + _delayed(pending[0], state.pending[:, 0]))
         cell = linear_scan(gates.forget, (1 - gates.forget) * gates.candidate, state.cell)
         last = QRNNState(final(cell, state.cell, lengths), final(torch.stack(pending, 2), state.pending, lengths))
-        return zero_after(gates.output * cell, lengths), last
+        return zero_padding(gates.output * cell, lengths), last
 
     @staticmethod
     def _gates(total: Tensor) -> QRNNGates:

@@ -148,13 +148,6 @@ def _run(decays: Sequence[Tensor], values: Sequence[Tensor], state: Tensor, hidd
     return state
 
 
-def zero_after(y: Tensor, lengths: Tensor | None) -> Tensor:
-    """y (batch, time, D), with zeros from ``lengths[b]`` on; None means that there is no padding."""
-    if lengths is None:
-        return y
-    return y.where((torch.arange(y.shape[1], device=y.device) < lengths[:, None])[..., None], 0)
-
-
 def final(hidden: Tensor, initial: Tensor, lengths: Tensor | None) -> Tensor:
     """The state after each row's last real step, from that after every step.
 

@@ -11,6 +11,8 @@ from elman.cells.initialization import glorot_
 from elman.cells.linear import LinearCell, spread_memory_
 from elman.errors import ConfigError
 
+LARGEST_BIAS = 100.0  # a gate is shut or open long before that
+
 
 class SRUGates(NamedTuple):
     """forget and reset in 0..1; the candidate without bound. Each (batch, H)."""
@@ -60,6 +62,8 @@ class SRU(LinearCell[Tensor]):
         if activation not in ("tanh", "identity"):
             raise ConfigError(f"expected `activation` 'tanh' or 'identity', got {activation!r}")
         self.activation = activation
+        if abs(highway_bias) > LARGEST_BIAS:
+            raise ConfigError(f"expected `highway_bias` within {LARGEST_BIAS:g} of 0, got {highway_bias}")
         self.scale = math.sqrt(1 + 2 * math.exp(highway_bias)) if rescale else 1.0
         self.from_input = nn.Linear(input_size, 3 * hidden_size)
         glorot_(self.from_input.weight, blocks=3)

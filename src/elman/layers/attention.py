@@ -5,8 +5,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from elman.cells.padding import check_lengths, real_steps, zero_padding
 from elman.errors import ConfigError, UsageError
-from elman.layers.padding import check_lengths, real_steps, zero_padding
 
 Score = Literal["additive", "dot", "general", "concat"]
 SCORES: tuple[Score, ...] = ("additive", "dot", "general", "concat")

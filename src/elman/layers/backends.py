@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from elman.cells.cell import Cell, VendorWeights
+from elman.cells.padding import real_steps, zero_padding
 from elman.cells.scan import final, loop
+from elman.cells.wrappers.wrapper import innermost
 from elman.errors import UsageError
-from elman.layers.padding import real_steps, zero_padding
 from elman.registry import suggest
 from elman.state import State, leaves, unflatten
 
@@ -60,12 +61,22 @@ class Choice(NamedTuple):
 
 def possible_backends(cell: Cell) -> list[str]:
     """The backends that can run this cell."""
+    inside = innermost(cell)
     names = ["loop"]
-    if cell.vendor() is not None:
+    if _is_current(inside, "vendor", of=("project", "gates", "step")) and cell.vendor() is not None:
         names.append("torch")
-    if cell.parallel:
+    if _is_current(inside, "scan", of=("step",)) and cell.parallel:
         names.append("scan")
     return names
+
+
+def _is_current(cell: Cell, form: str, of: tuple[str, ...]) -> bool:
+    """Whether a faster form is that of this cell's own step: not if a subclass has changed the step and inherits the form."""
+
+    def generation(method: str) -> int:
+        return next(level for level, kind in enumerate(type(cell).__mro__) if method in vars(kind))
+
+    return generation(form) <= min(map(generation, of))
 
 
 def choose(cell: Cell, time: int) -> Choice:

@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
+from elman.cells.padding import check_lengths, zero_padding
 from elman.cells.scan import reverse_valid
 from elman.errors import ConfigError
 from elman.layers.layer import SequenceLayer
-from elman.layers.padding import check_lengths, zero_padding
 from elman.state import State
 
 

@@ -3,10 +3,10 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elman.cells.padding import check_lengths, zero_padding
 from elman.errors import ConfigError
 from elman.layers.history import extend
 from elman.layers.layer import SequenceLayer
-from elman.layers.padding import check_lengths, zero_padding
 from elman.state import State
 
 

@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from elman.cells.padding import check_lengths, real_steps, zero_padding
 from elman.errors import ConfigError, UsageError
 from elman.layers.layer import SequenceLayer
-from elman.layers.padding import check_lengths, real_steps, zero_padding
 from elman.state import State
 
 

@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
+from elman.cells.padding import check_lengths, zero_padding
 from elman.errors import ConfigError
 from elman.layers.layer import SequenceLayer
-from elman.layers.padding import check_lengths, zero_padding
 from elman.state import State
 
 

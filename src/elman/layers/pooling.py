@@ -5,9 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from elman.cells.padding import check_lengths, real_steps, zero_padding
 from elman.errors import ConfigError
 from elman.layers.layer import SequenceLayer
-from elman.layers.padding import check_lengths, real_steps, zero_padding
 from elman.state import State
 
 Mode = Literal["last", "mean", "max", "attention"]

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elman.cells.padding import check_lengths, zero_padding
 from elman.errors import ConfigError, UsageError
 from elman.layers.layer import SequenceLayer
-from elman.layers.padding import check_lengths, zero_padding
 
 
 class Pyramid(nn.Module):

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from elman.cells.cell import Cell
+from elman.cells.padding import check_lengths, zero_padding
 from elman.cells.scan import reverse_valid
 from elman.errors import ConfigError, UsageError
 from elman.layers.backends import Choice, choose, run
 from elman.layers.checkpoint import run_checkpointed
 from elman.layers.layer import SequenceLayer
-from elman.layers.padding import check_lengths, zero_padding
 from elman.state import State
 
 

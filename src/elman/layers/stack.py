@@ -6,10 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from elman.cells.padding import check_lengths, zero_padding
 from elman.errors import ConfigError
 from elman.layers.dropout import Dropout
 from elman.layers.layer import SequenceLayer
-from elman.layers.padding import check_lengths, zero_padding
 from elman.state import State
 
 Connections = Literal["none", "residual", "highway", "dense"]

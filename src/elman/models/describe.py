@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from elman.cells.wrappers.wrapper import innermost
+from elman.cells.wrappers import CellWrapper
 from elman.layers import Recurrent
 from elman.layers.backends import choose
 from elman.models.encoder import Encoder
@@ -18,33 +18,40 @@ def describe_model(model: Model) -> dict[str, Any]:
     layers: list[dict[str, Any]] = []
     for name, layer in model.named_modules():
         if isinstance(layer, Encoder):
-            layers.append(
-                {
-                    "layer": name,
-                    "encoder": type(layer).__name__,
-                    "input_size": layer.input_size,
-                    "output_size": layer.output_size,
-                    "reach": f"{layer.reach} steps" if layer.reach else "all steps before",
-                }
-            )
+            layers.append({"layer": name, **_encoder(layer)})
         elif isinstance(layer, Recurrent):
-            sequence, step = choose(layer.cell, 100), choose(layer.cell, 1)
-            layers.append(
-                {
-                    "layer": name,
-                    "cell": type(innermost(layer.cell)).__name__,
-                    "input_size": layer.input_size,
-                    "output_size": layer.output_size,
-                    "sequence": f"{sequence.name}: {sequence.reason}",
-                    "step": f"{step.name}: {step.reason}",
-                }
-            )
+            layers.append({"layer": name, **_recurrent(layer)})
     return {
         "model": model.kind,
         "parameters": count_parameters(model),
         **_state_numbers(model),
         "streams": "yes" if model.causal else "no: it reads each sequence to its end before it answers",
         "layers": layers,
+    }
+
+
+def _encoder(layer: Encoder) -> dict[str, Any]:
+    return {
+        "encoder": type(layer).__name__,
+        "input_size": layer.input_size,
+        "output_size": layer.output_size,
+        "reach": f"{layer.reach} steps" if layer.reach else "all steps before",
+    }
+
+
+def _recurrent(layer: Recurrent) -> dict[str, Any]:
+    sequence, step = choose(layer.cell, 100), choose(layer.cell, 1)
+    wrappers, cell = [], layer.cell
+    while isinstance(cell, CellWrapper):
+        wrappers.append(type(cell).__name__)
+        cell = cell.cell
+    return {
+        "cell": type(cell).__name__,
+        **({"wrappers": ", ".join(wrappers)} if wrappers else {}),
+        "input_size": layer.input_size,
+        "output_size": layer.output_size,
+        "sequence": f"{sequence.name}: {sequence.reason}",
+        "step": f"{step.name}: {step.reason}",
     }
 
 

@@ -5,9 +5,9 @@ from abc import abstractmethod
 from torch import Tensor, nn
 
 from elman.cells.masks import check_probability
+from elman.cells.padding import check_lengths, zero_padding
 from elman.errors import ConfigError, UsageError
 from elman.layers import SequenceLayer
-from elman.layers.padding import check_lengths, zero_padding
 from elman.registry import Registry
 from elman.state import State
 

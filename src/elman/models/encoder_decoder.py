@@ -7,11 +7,11 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from elman.cells.masks import keep_mask
+from elman.cells.padding import check_lengths, zero_padding
 from elman.errors import ConfigError, UsageError
 from elman.layers import SequenceLayer, Stack, at_end
 from elman.layers.attention import Attention, Memory, Place, Score
 from elman.layers.dropout import Dropout
-from elman.layers.padding import check_lengths, zero_padding
 from elman.layers.pyramid import Pyramid
 from elman.models.build import EncoderConfig, build_encoder
 from elman.models.model import Model, Tensors, register

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elman.cells.padding import zero_padding
 from elman.cells.scan import linear_scan
 from elman.layers.causal_convolution import CausalConvolution
 from elman.layers.dropout import Dropout
-from elman.layers.padding import zero_padding
 from elman.models.encoder import Encoder, check_positive, initial_states, register, run_blocks
 from elman.state import State
 

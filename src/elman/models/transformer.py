@@ -73,7 +73,8 @@ class Transformer(Encoder):
         heads: a divisor of H; 0: the one next to H / 32.
         window: steps that a step looks at, W. An output depends on 1 + layers (W - 1) steps.
         feed_forward: "gelu" or "swiglu".
-    Shapes: x (batch, time, I); y (batch, time, H); state: `TransformerState`. Training takes memory of order time * W.
+    Shapes: x (batch, time, I); y (batch, time, H); state: `TransformerState`. Training takes memory of order time * W at most.
+    Second derivatives exist where torch has them: call it inside ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)``.
     Raises: ConfigError if a size is below 1 or an option is out of range.
     """
 

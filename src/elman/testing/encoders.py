@@ -109,7 +109,7 @@ def check_no_rows(factory: EncoderFactory) -> None:
     encoder = build(factory)
     y, _ = encoder(_inputs(TIME)[:0])
     assert y.shape == (0, TIME, encoder.output_size), f"no rows give outputs {tuple(y.shape)}"
-    y.sum().backward()  # type: ignore[no-untyped-call]
+    y.sum().backward()
 
 
 @torch.no_grad()

@@ -20,7 +20,8 @@ class DropConnect(CellWrapper):
 
     Source: Wan et al., "Regularization of Neural Networks using DropConnect", 2013; on recurrent weights: Merity, Keskar,
     Socher, "Regularizing and Optimizing LSTM Language Models", 2017, arXiv:1708.02182.
-    Differs: nothing.
+    Differs: as in the second, one mask for all rows of a call, and outside training the weights as they are; the first draws a
+    mask for each row, and outside training averages over outputs.
 
     The steps stay those of the cell inside, so torch's kernels run in training too. Masks are drawn by `prepare`; weights are
     saved and trained under their own names, undropped. Processes that train together drop the same weights.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from elman.cells.cell import Cell, VendorWeights
-from elman.cells.scan import zero_after
+from elman.cells.padding import zero_padding
 from elman.cells.wrappers.wrapper import CellWrapper
 from elman.errors import ConfigError
 from elman.state import State
@@ -48,7 +48,7 @@ class Residual(CellWrapper):
 
     def scan(self, x: Tensor, state: State, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         y, state = self.cell.scan(x, state, lengths)
-        return y + zero_after(x, lengths), state
+        return y + zero_padding(x, lengths), state
 
     @property
     def parallel(self) -> bool:

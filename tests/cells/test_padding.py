@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from elman.cells.padding import check_lengths, real_steps, zero_padding
 from elman.errors import UsageError
-from elman.layers.padding import check_lengths, real_steps, zero_padding
 
 
 def test_mask_is_true_on_real_steps() -> None:
