@@ -198,6 +198,21 @@ def test_dry_run_prints_settings_that_config_takes(elman: "Line", data: "Data", 
     assert [path.name for path in tmp_path.iterdir()] == ["s.toml"]
 
 
+@pytest.mark.parametrize("other", [("--encoder", "tcn"), ("--set", "encoder.name=tcn")])
+def test_the_config_of_a_run_suits_another_encoder(
+    elman: "Line", data: "Data", tmp_path: Path, other: tuple[str, str]
+) -> None:
+    (tmp_path / "s.toml").write_text(
+        '[encoder]\nname = "lru"\nhidden = 9\nlayers = 2\ncell = {max_radius = 0.9}\n[training]\nupdates = 700\n'
+    )
+    asked = (*SERIES, "--config", "s.toml", *other, "--epochs", "2", "--dry-run", "--json")
+    done = elman("fit", "forecast", data.old, *asked)
+    shown = json.loads(done.out)
+    assert (shown["encoder"]["name"], shown["encoder"]["hidden"], shown["encoder"]["cell"]) == ("tcn", 9, {})
+    assert (shown["training"]["epochs"], shown["training"]["updates"]) == (2, None)
+    assert "the settings file is of encoder lru: for tcn, only hidden" in done.err
+
+
 def test_the_config_of_a_run_fits_again_to_the_same_weights(elman: "Line", data: "Data") -> None:
     assert elman("fit", "language", data.text, "--config", data.char / "config.toml", "--out", "again").code == 0
     assert Path("again/model.safetensors").read_bytes() == (data.char / "model.safetensors").read_bytes()

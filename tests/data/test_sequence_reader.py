@@ -362,7 +362,9 @@ def test_times_in_powers_of_ten(tmp_path: Path) -> None:
         ([1.0, np.nan], "row 2: the time is missing in column 't'"),
         ([1.0, np.inf], "row 2: the time is infinite; expected a finite number"),
         ([0.5, -1e101], "row 2: the time is too large; expected a number up to"),
-        (["0.5", "1.5x"], "row 1: expected a time such as '2011-01-31 18:00' or an integer step, got '0.5'"),
+        (["0.5", "1.5x"], "row 2: expected a time that is a number, as most here are, got '1.5x'"),
+        (["0.5", "-inf"], "row 2: expected a time that is a number, as most here are, got '-inf'"),
+        (["1", "1.5x"], "row 2: expected an integer step like '1' in the first row, got '1.5x'"),
     ],
 )
 def test_times_that_cannot_be_read_or_tell_no_order(times: list[Any], message: str) -> None:

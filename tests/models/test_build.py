@@ -153,6 +153,7 @@ def test_dense_connections_and_feed_forward_layers() -> None:
 def test_a_run_of_format_2_says_residual() -> None:
     assert EncoderConfig.model_validate({"residual": True}).connections == "residual"
     assert EncoderConfig.model_validate({"residual": False}).connections == "none"
+    assert EncoderConfig.model_validate({"residual": False, "connections": "highway"}).connections == "highway"
 
 
 def test_every_wrapper_is_there_in_its_order() -> None:

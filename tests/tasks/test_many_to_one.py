@@ -231,3 +231,18 @@ def test_only_what_has_times_has_gaps() -> None:
         prepared(Arrays(np.ones((4, 3, 1)), [1, 2, 3, 4]), gaps=True)
     with pytest.raises(ConfigError, match="gaps"):
         elman.fit("language", "book.txt", gaps=True)
+
+
+# --- truncated BPTT ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label", ["pace", "step"])
+@pytest.mark.parametrize("window", [0, 1, 4, 7, 100])
+def test_a_pass_is_as_many_updates_as_were_planned(label: str, window: int) -> None:
+    """Give or take a little chance in which sequences come together."""
+    frame = paces(40).with_columns(step=(pl.int_range(pl.len()).over("id") % 3).cast(pl.String))
+    task = make_task("classify", {"id": "id", "time": "at", "label": label, "features": "level"})
+    task.prepare([Source.of(frame)], None, seed=1)
+    for rows in (1, 8):
+        learned = [batch for batch in task.batches("train", rows, window, seed=3) if batch.targets["scored"].any()]
+        assert math.isclose(task.windows(rows, window), len(learned), rel_tol=0 if rows == 1 else 0.25)

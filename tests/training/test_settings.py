@@ -13,6 +13,7 @@ from elman.errors import ConfigError, RunError
 from elman.models.build import EncoderConfig
 from elman.tasks.forecast import Forecast
 from elman.tasks.forecast_data import ForecastOptions
+from elman.tasks.task import Facts, Task
 from elman.training.config import TrainingConfig
 from elman.training.settings import (
     SECTIONS,
@@ -22,8 +23,10 @@ from elman.training.settings import (
     load_config,
     load_settings,
     make_task,
+    over,
     parse_set,
     put,
+    resolve,
 )
 
 OPTIONS = {"target": ["a", "ü 'q\""], "horizon": 7, "past": ["b"], "quantiles": [0.1, 0.5, 0.9]}
@@ -72,6 +75,62 @@ def test_a_runs_settings_are_a_config_file(tmp_path: Path) -> None:
     assert set(said) == set(SECTIONS)
     assert said["training"]["updates"] == 3
     assert said["encoder"]["cell"] == {"nonlinearity": "relu"}
+
+
+OLD: Sections = {
+    "encoder": {"name": "lstm", "hidden": 16, "layers": 3, "zoneout": 0.1, "cell": {"forget_bias": 2.0}},
+    "training": {"epochs": 20, "updates": 700, "learning_rate": 0.01},
+}
+
+
+def test_another_encoder_has_nothing_of_the_one_in_the_file() -> None:
+    told: list[str] = []
+    said = over(OLD, {"encoder": {"name": "tcn", "cell": {"kernel": 5}}}, told.append)
+    assert said["encoder"] == {"name": "tcn", "hidden": 16, "cell": {"kernel": 5}}
+    assert said["training"] == OLD["training"]
+    assert told == [
+        "the settings file is of encoder lstm: for tcn, only hidden, bidirectional and dropout are taken from its section [encoder]"
+    ]
+
+
+@pytest.mark.parametrize("name", [{}, {"name": "lstm"}])
+def test_the_same_encoder_has_all_of_it(name: dict[str, Any]) -> None:
+    told: list[str] = []
+    said = over(OLD, {"encoder": {**name, "layers": 1, "cell": {"peephole": True}}}, told.append)
+    assert said["encoder"] == {**OLD["encoder"], "layers": 1, "cell": {"forget_bias": 2.0, "peephole": True}}
+    assert not told
+
+
+def test_a_file_that_names_no_encoder_is_for_any() -> None:
+    assert over({"encoder": {"layers": 2}}, {"encoder": {"name": "tcn"}}, pytest.fail)["encoder"]["layers"] == 2
+
+
+@pytest.mark.parametrize("said", [{"epochs": 2}, {"budget": 60.0}, {"updates": 5}])
+def test_how_long_a_file_says_does_not_count_where_it_is_said(said: dict[str, Any]) -> None:
+    assert over(OLD, {"training": said}, pytest.fail)["training"] == {"learning_rate": 0.01, **said}
+
+
+def read_task(longest: int) -> Task:
+    """A task as it is once it has read sequences of that many steps."""
+    task = make_task("classify", {"label": "kind"})
+    task.facts = lambda: Facts(steps=60 * longest, sequences=60, features=2, longest=longest, outputs=2)  # type: ignore[method-assign]
+    return task
+
+
+def test_an_option_of_the_encoder_leaves_the_other_defaults() -> None:
+    encoder = resolve(
+        "classify", read_task(50), {"encoder": {"name": "transformer", "cell": {"heads": 2}}}, "1"
+    ).encoder
+    assert encoder.cell == {"window": 50, "heads": 2}
+
+
+def test_another_encoder_has_no_defaults_of_the_usual_one() -> None:
+    for name in ("gru", "tcn", "ssm"):
+        assert resolve("classify", read_task(50), {"encoder": {"name": name}}, "1").encoder.cell == {}
+
+
+def test_settings_go_by_their_names_of_earlier_versions_too() -> None:
+    assert resolve("classify", read_task(9), {"encoder": {"residual": True}}, "1").encoder.connections == "residual"
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def command(
     from elman.errors import ElmanError
     from elman.job import finished_run, gather, prepare
     from elman.training.folder import kept, new_folder
-    from elman.training.settings import Sections, load_config, parse_set, put
+    from elman.training.settings import Sections, load_config, over, parse_set, put
     from elman.training.tracking import trackers_of
 
     options: dict[str, Any] = {
@@ -144,10 +144,12 @@ def command(
         _show(done, json)
         return
     trackers = trackers_of(track)
-    settings: Sections = load_config(config, task) if config else {}
-    for text in set_ or []:
-        put(settings, *parse_set(text))
+    settings: Sections = {}
+    for setting in set_ or []:
+        put(settings, *parse_set(setting))
     said = gather(settings, encoder=encoder, dropout=dropout, budget=budget, options=options)
+    if config:
+        said = over(load_config(config, task), said, lambda note: typer.echo(note, err=True))
     job = prepare(task, data, valid=valid, format=format, said=said, console=errors())
     if dry_run:
         if json:

@@ -150,7 +150,14 @@ def _decimals(column: pl.Series, where: Where) -> Floats | None:
     """Times that are numbers and not all whole ones; None if they are anything else, which is for `parse_times`."""
     if column.dtype == pl.String:
         column = text_of(column)
-        if column.str.contains(_STEP).all() or not column.str.contains(_DECIMAL).all():
+        steps, numbers = column.str.contains(_STEP), column.str.contains(_DECIMAL)
+        if steps.all():
+            return None
+        if not numbers.all():
+            if (numbers & ~steps).any() and 2 * numbers.sum() >= len(column):  # `parse_times` would blame the decimals
+                row = int((~numbers).fill_null(False).arg_max() or 0)
+                given = repr(column[row])
+                raise DataError(f"{where(row)}: expected a time that is a number, as most here are, got {given}")
             return None
     elif not column.dtype.is_numeric():
         return None

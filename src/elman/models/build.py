@@ -62,10 +62,10 @@ class EncoderConfig(BaseModel):
     @classmethod
     def _older(cls, values: Any) -> Any:
         """Runs of format 2 say ``residual = true``."""
-        if isinstance(values, dict) and "residual" in values and "connections" not in values:
-            values = {**values, "connections": "residual" if values["residual"] else "none"}
-            del values["residual"]
-        return values
+        if not isinstance(values, dict) or "residual" not in values:
+            return values
+        others = {name: value for name, value in values.items() if name != "residual"}
+        return {"connections": "residual" if values["residual"] else "none", **others}
 
 
 OF_CELLS = (

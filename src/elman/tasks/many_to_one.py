@@ -162,10 +162,15 @@ class ManyToOneTask(Task[SequenceTest]):
         )
 
     def windows(self, rows: int, window: int) -> int:
-        """Where a sequence has one label, windows before the one that holds it are read on the way and count nothing."""
-        if not (window and self.codec.layout.aligned):
-            return -(-len(self._train) // rows)
-        return -(-sum(-(-length // window) for length in self._train.lengths) // rows)
+        """Those that hold a label: the others are read on the way and count nothing."""
+        lengths, labels = self._train.lengths, self._train.labels
+        batches = bucketed(lengths, rows, np.random.default_rng(0))
+        if not window:
+            return len(batches)
+        return sum(
+            len({part for row in batch for part in _windows(lengths[row] - len(labels[row]), lengths[row], window)})
+            for batch in batches
+        )
 
     def batches(self, split: str, rows: int, window: int, seed: int) -> Iterator[Batch]:
         data = {"train": [self._train], "valid": [self._valid], "all": [self._train, self._valid]}[split]
@@ -430,3 +435,8 @@ class ManyToOneTask(Task[SequenceTest]):
         if clock is not None and given.moments is not None:
             times = clock.write(given.moments[0])
         return [Push(row, time) for row, time in zip(rows, times, strict=True)]
+
+
+def _windows(start: int, stop: int, window: int) -> range:
+    """The windows that hold some of the steps from ``start`` to before ``stop``, counted from 0."""
+    return range(start // window, -(-stop // window))

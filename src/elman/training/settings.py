@@ -1,7 +1,7 @@
 """A run's settings: what the user said over what the defaults say, checked, complete, and kept as TOML."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,9 @@ from elman.training.defaults import defaults
 M = TypeVar("M", bound=BaseModel)
 Sections = dict[str, dict[str, Any]]
 SECTIONS = ("options", "encoder", "training")
+OF_EVERY_ENCODER = ("hidden", "bidirectional", "dropout")
+"""Settings that are kept where an encoder takes the place of another one; depth, norms and options suit only what they were for."""
+HOW_LONG = ("epochs", "updates", "budget")
 LIMITS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 KINDS = {
     "int_": "a whole number",
@@ -84,7 +87,9 @@ def resolve(name: str, task: Task, said: Sections, version: str) -> Settings:
     shape, suggested = base.encoder.model_dump(), base.training.model_dump()
     if task.reads_whole and wanted.get("window"):
         shape["bidirectional"] = False
-    encoder = checked(EncoderConfig, {**shape, **said.get("encoder", {})}, "encoder")
+    # by way of its own model, which knows the names that settings had in earlier versions
+    asked = checked(EncoderConfig, said.get("encoder", {}), "encoder").model_dump(exclude_unset=True)
+    encoder = checked(EncoderConfig, merged(shape, asked), "encoder")
     check_config(encoder)
     if "epochs" in wanted:  # two ways to say how long: what the user said counts
         suggested["updates"] = None
@@ -198,6 +203,37 @@ def load_config(path: Path, task: str) -> Sections:
         if not isinstance(values.get(section, {}), dict):
             raise ConfigError(f"{path}: expected a table [{section}], got {values[section]!r}")
     return {section: values[section] for section in SECTIONS if section in values}
+
+
+def over(file: Sections, said: Sections, tell: Callable[[str], None]) -> Sections:
+    """What is said over what a file says, without what that says of another encoder, or of how long to train where that is said.
+
+    A run's own file has every setting, those that nobody asked for too; ``tell`` is told what is left out of its encoder.
+    """
+    encoder, training = file.get("encoder", {}), file.get("training", {})
+    name = said.get("encoder", {}).get("name")
+    if name is not None and encoder.get("name", name) != name:
+        tell(
+            f"the settings file is of encoder {encoder['name']}: for {name}, only {', '.join(OF_EVERY_ENCODER[:-1])} and "
+            f"{OF_EVERY_ENCODER[-1]} are taken from its section [encoder]"
+        )
+        encoder = {key: value for key, value in encoder.items() if key in OF_EVERY_ENCODER}
+    if any(key in said.get("training", {}) for key in HOW_LONG):
+        training = {key: value for key, value in training.items() if key not in HOW_LONG}
+    return merged({**file, "encoder": encoder, "training": training}, said)
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with others over them; tables inside are merged likewise.
+
+    >>> merged({"name": "mlp", "cell": {"window": 9}}, {"cell": {"activation": "tanh"}})
+    {'name': 'mlp', 'cell': {'window': 9, 'activation': 'tanh'}}
+    """
+    values = dict(below)
+    for key, value in above.items():
+        both_tables = isinstance(value, Mapping) and isinstance(values.get(key), Mapping)
+        values[key] = merged(values[key], value) if both_tables else value
+    return values
 
 
 def _without_none(values: Any) -> Any:
