@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,9 +100,10 @@ def test_a_log_that_is_cut_is_read_alike_by_both(elman: "Line", data: "Data") ->
     assert len(rows) == len(whole.splitlines())
 
 
-def test_watching_a_run_that_is_removed_ends_with_a_message(data: "Data", tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(data.load, run)
+@contextmanager
+def watched(finished: Path, run: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A process that watches ``run``, a copy of a finished one that has not ended yet; it has drawn something."""
+    shutil.copytree(finished, run)
     (run / "result.json").unlink()
     code = "from elman.cli.main import main; main()"
     with subprocess.Popen(
@@ -111,6 +114,12 @@ def test_watching_a_run_that_is_removed_ends_with_a_message(data: "Data", tmp_pa
     ) as watching:
         assert watching.stdout is not None
         assert watching.stdout.readline().startswith("update ")
+        yield watching
+
+
+def test_watching_a_run_that_is_removed_ends_with_a_message(data: "Data", tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with watched(data.load, run) as watching:
         shutil.rmtree(run)
         _, err = watching.communicate(timeout=30)
     assert watching.returncode == 2
@@ -138,17 +147,7 @@ def test_watch_prints_a_finished_run_once(elman: "Line", data: "Data") -> None:
 
 def test_watch_ends_well_when_interrupted(data: "Data", tmp_path: Path) -> None:
     run = tmp_path / "run"
-    shutil.copytree(data.load, run)
-    (run / "result.json").unlink()
-    code = "from elman.cli.main import main; main()"
-    with subprocess.Popen(
-        [sys.executable, "-c", code, "report", run, "--watch"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as watching:
-        assert watching.stdout is not None
-        assert watching.stdout.readline().startswith("update ")
+    with watched(data.load, run) as watching:
         watching.send_signal(signal.SIGINT)
         _, err = watching.communicate(timeout=30)
     assert watching.returncode == 0

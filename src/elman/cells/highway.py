@@ -45,11 +45,12 @@ class Highway(Cell[Tensor]):
         if depth < 1:
             raise ConfigError(f"expected `depth` >= 1, got {depth}")
         self.from_input = nn.Linear(input_size, 2 * hidden_size)
-        self.from_hidden = nn.ModuleList(nn.Linear(hidden_size, 2 * hidden_size, bias=False) for _ in range(depth))
+        recurrent = [nn.Linear(hidden_size, 2 * hidden_size, bias=False) for _ in range(depth)]
+        self.from_hidden = nn.ModuleList(recurrent)
         self.deeper_biases = nn.ParameterList(torch.empty(2 * hidden_size) for _ in range(depth - 1))
         glorot_(self.from_input.weight, blocks=2)
-        for layer in self.from_hidden:
-            orthogonal_(layer.weight, blocks=2)  # type: ignore[arg-type]
+        for layer in recurrent:
+            orthogonal_(layer.weight, blocks=2)
         for bias in (self.from_input.bias, *self.deeper_biases):
             nn.init.zeros_(bias)
             nn.init.constant_(bias.chunk(2)[1], transform_bias)

@@ -129,9 +129,7 @@ def _gradients(function: Function, needed: tuple[bool, ...]) -> Function:
     def gradients(*given: Tensor) -> tuple[Tensor, ...]:
         again = torch.is_grad_enabled()
         tensors, slopes = given[: len(needed)], given[len(needed) :]
-        if (
-            not again
-        ):  # one may have been made of another, which is not this function's business; else they are leaves already
+        if not again:  # as leaves: one may have been made of another, which is not this function's business
             tensors = tuple(one.detach().requires_grad_(need) for one, need in zip(tensors, needed, strict=True))
         with torch.enable_grad():
             results = function(*tensors)
