@@ -50,7 +50,7 @@ def fit(
         task: "forecast", "language", ...; `elman list tasks` has them all.
         data: files, or polars or pandas data frames; or arrays X and y, see `elman.data.arrays.Arrays`.
         out: the run folder; must not exist yet, or be empty, or be one to resume. Default: a new folder under ``runs/``.
-        encoder: any cell; `elman list cells`.
+        encoder: any cell, or a network to compare with; `elman list encoders`.
         dropout: of inputs, of outputs, and between layers.
         budget: "10m", or seconds; the best weights within it are kept.
         valid: data to select on, instead of a part of ``data`` that is held out.
@@ -58,9 +58,9 @@ def fit(
         resume: go on from the last checkpoint in ``out``, to the result an uninterrupted run has; start if there is none; change
             nothing if the run has finished.
         track: "tensorboard", "wandb", or both: where training is followed, besides ``metrics.jsonl``.
-        options: hidden, layers, bidirectional, epochs, seed, processes; everything else is an option of the task (target="load",
-            horizon=24). A script that asks for several processes must call this under ``if __name__ == "__main__":``, since each
-            of them reads the script again.
+        options: settings of the encoder by name (hidden=64, layers=2, zoneout=0.1), epochs, seed, processes; everything else is an
+            option of the task (target="load", horizon=24). A script that asks for several processes must call this under
+            ``if __name__ == "__main__":``, since each of them reads the script again.
 
     Raises:
         UsageError, DataError, ConfigError: something is wrong with what was asked or with the data; nothing is written.
@@ -195,7 +195,8 @@ class Job:
         training = self.settings.training.model_copy(update={"updates": checkpoints.plan.updates})
         self.settings.model_copy(update={"model": model.config(), "training": training}).save(folder)
         self.task.save(folder)
-        write_text(folder / "environment.json", json.dumps({**environment(), **describe_model(model)}, indent=1))
+        about = describe_model(model.eval())  # as it will be in use: without the masks of training in its state
+        write_text(folder / "environment.json", json.dumps({**environment(), **about}, indent=1))
 
     def tell(self, note: str) -> None:
         self.console.print(note, highlight=False, markup=False, soft_wrap=True)
@@ -303,9 +304,8 @@ def finished_run(out: str | Path | None, *, resume: bool) -> Run | None:
         return None
     if resume and (Path(out) / "result.json").is_file():
         run = Run(out)
-        if (
-            run.fitted and (run.path / "checkpoints").is_dir()
-        ):  # it was killed after its summary, and before it had tidied up
+        # it was killed after its summary, and before it had tidied up
+        if run.fitted and (run.path / "checkpoints").is_dir():
             with suppress(OSError, ElmanError):
                 tidy(run.path)
                 run.report()

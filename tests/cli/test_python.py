@@ -37,6 +37,18 @@ def test_fit_gives_the_weights_of_the_command_line(data: "Data", tmp_path: Path,
     assert run.fitted.best == library.Run(data.load).fitted.best
 
 
+def test_settings_of_the_encoder_go_by_their_names_and_the_state_is_told_as_it_is_in_use(
+    data: "Data", tmp_path: Path
+) -> None:
+    run = library.fit(
+        "forecast", data.old, out=tmp_path / "run", time="date", target="load", horizon=6, hidden=8,
+        variational_dropout=0.2, zoneout=0.1, settings={"training": {"updates": 2}},
+    )  # fmt: skip
+    assert (run.settings.encoder.variational_dropout, run.settings.encoder.zoneout) == (0.2, 0.1)
+    written = json.loads((run.path / "environment.json").read_text())
+    assert written["state_numbers"] == run.describe()["state_numbers"]  # without the masks of training
+
+
 def test_evaluate_and_predict_give_what_the_command_line_gives(elman: "Line", data: "Data") -> None:
     run = library.Run(data.load)
     shown = json.loads(elman("evaluate", data.load, data.new, "--json").out)
