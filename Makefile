@@ -3,14 +3,22 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+CORE   := $(VENV)/.core
 JOBS   ?= 2
 
-.PHONY: help setup demo test test-slow lint format clean
+# pip takes what it installs, and what it builds elman with, at the pinned versions (the second name is that of newer pips).
+export PIP_CONSTRAINT := constraints.txt
+export PIP_BUILD_CONSTRAINT := constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup core wheel demo test test-slow lint format clean
 
 help:
 	@echo "make demo   set up, then run the main job on real data (about three minutes)"
 	@echo "make test   set up, then run the tests"
 	@echo "make lint   ruff and mypy          make test-slow   the tests that take minutes"
+	@echo "make core   compile the core again after an edit in native/"
+	@echo "make wheel  a wheel with the compiled core, in dist/"
 	@echo "make clean  remove what was built"
 
 setup: $(READY)
@@ -19,18 +27,30 @@ setup: $(READY)
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "elman needs Python 3.11 or later; $(PYTHON) is `$(PYTHON) --version`. Try: make setup PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@touch $(READY)
+	$(BIN)/python -m pip install --quiet torch
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $(READY) $(CORE)
 
-demo: $(READY)
+# The core lies in src/elman, beside core.py; where there is no cmake, pip brings one for itself.
+core: $(CORE)
+
+$(CORE): $(READY) $(wildcard native/*.*)
+	@if command -v cmake >/dev/null; then \
+	  cmake -S native -B build/core && cmake --build build/core --parallel $(JOBS) && cmake --install build/core; \
+	else $(BIN)/python -m pip install --quiet --no-deps -e .; fi
+	@touch $(CORE)
+
+wheel: $(READY)
+	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
+
+demo: $(CORE)
 	$(BIN)/elman demo
 
 # one thread a worker: workers that each take every core fight over them, and small models gain nothing from two
-test: $(READY)
+test: $(CORE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
-test-slow: $(READY)
+test-slow: $(CORE)
 	$(BIN)/python -m pytest -m slow
 
 lint: $(READY)
@@ -43,4 +63,4 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist src/elman/libelman_core.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "elman"
 
 # The data's path: a module imports only from its own room and from rooms before it.
 ROOMS = [
-    "errors", "registry", "state", "stepper", "data", "metrics", "cells", "engine", "layers", "models", "decoding", "tasks",
+    "errors", "registry", "state", "stepper", "core", "data", "metrics", "cells", "engine", "layers", "models", "decoding", "tasks",
     "training", "evaluation", "diagnosis", "streaming", "export", "report", "run", "job", "experiments", "cli", "__main__",
     "testing",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Every exception elman raises on purpose. Each carries the exit code of the command line."""
+"""Every exception elman raises on purpose, each with the exit code of the command line; and what it warns of."""
 
 
 class ElmanError(Exception):
@@ -27,3 +27,7 @@ class RunError(UsageError):
 
 class TrainingError(ElmanError):
     """Training cannot go on: non-finite loss or gradients, a lost worker. The last good weights are kept."""
+
+
+class SlowWarning(UserWarning):
+    """Something works, but more slowly than it could, and the message says why."""

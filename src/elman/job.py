@@ -112,14 +112,22 @@ class Job:
 
     def _work(self, folder: Path, data: str, resume: bool, track: Sequence[str], processes: "Processes") -> None:
         """What each of the processes does that train together; the first one writes the run."""
-        from elman.training.lock import locked
+        from elman.layers import timings
+
+        with timings.held():
+            (self._lead if processes.leads else self._follow)(folder, data, resume, track, processes)
+
+    def _follow(self, folder: Path, data: str, resume: bool, track: Sequence[str], processes: "Processes") -> None:  # noqa: ARG002
+        """Train beside the first process."""
         from elman.training.loop import fit as train
 
-        if not processes.leads:
-            model, checkpoints = self._ready(folder, data, resume, processes)
-            config = self.settings.training
-            train(model, self.task, config, checkpoints.plan, checkpoints=checkpoints, processes=processes)
-            return
+        model, checkpoints = self._ready(folder, data, resume, processes)
+        train(model, self.task, self.settings.training, checkpoints.plan, checkpoints=checkpoints, processes=processes)
+
+    def _lead(self, folder: Path, data: str, resume: bool, track: Sequence[str], processes: "Processes") -> None:
+        """Train, and write the run; nothing is left of a training that failed before its first result."""
+        from elman.training.lock import locked
+
         with created(folder), locked(folder):
             if (folder / "result.json").exists():
                 raise UsageError(f"{folder}: its training has finished meanwhile")
@@ -143,6 +151,8 @@ class Job:
         """The model before its first update, and what it is to go on from."""
         import torch
 
+        from elman import core
+        from elman.layers import timings
         from elman.training.budget import make_plan
         from elman.training.checkpoint import About, Checkpoints, read
 
@@ -150,8 +160,10 @@ class Job:
         torch.manual_seed(config.seed)
         model = self.task.build(self.settings.encoder, config.dropout)
         saved = read(folder) if resume else None
+        table = timings.hold(saved.about.timings if saved else None)
         plan = saved.about.plan if saved else make_plan(model, self.task, config, self.started, processes)
-        about = About(self._said(), data, plan, version(), torch.get_num_threads(), processes.count)
+        kernels = "none" if core.why_absent() else core.kernels()
+        about = About(self._said(), data, plan, version(), torch.get_num_threads(), processes.count, table, kernels)
         return model, Checkpoints(folder, about, config.checkpoint_every, saved, processes)
 
     def _write(

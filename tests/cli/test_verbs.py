@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from elman.cli import demo, describe, evaluate, fit, generate, predict, report, stream
+from elman.cli import bench, demo, describe, evaluate, fit, generate, predict, report, stream
 from elman.cli import list as list_verb
 from elman.cli.main import run
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Data, Line
 
 VERBS = {
-    module.NAME: module for module in (demo, fit, evaluate, predict, generate, stream, report, list_verb, describe)
+    module.NAME: module
+    for module in (demo, fit, evaluate, predict, generate, stream, report, list_verb, describe, bench)
 }
 FAST = ("--hidden", "8", "--set", "training.updates=20", "--set", "training.validations=2")
 SERIES = ("--time", "date", "--target", "load", "--horizon", "6")

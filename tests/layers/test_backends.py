@@ -1,4 +1,5 @@
 import copy
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from elman.cells import GRU, LSTM, Cell, Elman
 from elman.cells.wrappers import LearnedInitialState
-from elman.errors import UsageError
+from elman.errors import SlowWarning, UsageError
 from elman.layers import Recurrent, backend
 from elman.state import State, leaves, map_leaves, select
 from elman.testing.compare import relative_difference, run_with_gradients
@@ -55,7 +56,7 @@ def test_a_step_that_a_subclass_has_changed_is_the_one_that_runs(kind: type[Cell
         layer, x = Recurrent(cell), torch.randn(2, 4, 3)
         y, _ = layer(x)
         with backend("loop"):
-            assert torch.equal(y, layer(x)[0])
+            torch.testing.assert_close(y, layer(x)[0], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -108,20 +109,55 @@ def test_a_growing_relu_network_is_switched_off_in_the_padding() -> None:
 
 
 def test_the_choice_says_why() -> None:
-    x = torch.zeros(1, 5, 2)
-    assert Recurrent(GRU(2, 3)).choice(x) == ("torch", "GRU is exactly torch's, whose kernel is faster than the loop")
-    assert Recurrent(GRU(2, 3)).choice(x[:, :1]) == ("loop", "a single step is fastest as it is")
-    assert Recurrent(Sum(2, 2)).choice(x) == ("scan", "Sum is parallel over time")
+    x = torch.zeros(32, 32, 128)
+    layer = Recurrent(GRU(128, 128))
+    fast = "GRU, compiled, is faster at this size than torch's kernel, by the table of timings"
+    assert layer.choice(x) == ("native", fast)
+    assert layer.choice(x, lengths=torch.arange(32)).name == "native"
+    assert layer.choice(x[:, :1]) == ("loop", "a single step is fastest as it is")
+    compiled = "Halved is compiled: a program of its step runs in elman's core"
+    assert Recurrent(Halved(128, 128)).choice(x) == ("native", compiled)
+
+
+def test_without_the_core_the_choice_is_torch_or_the_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("elman.core.available", lambda: False)
+    monkeypatch.setattr("elman.core.why_absent", lambda: "there is no core")
+    x = torch.zeros(32, 32, 128)
+    torchs = "GRU is exactly torch's, whose kernel is faster than the loop"
+    assert Recurrent(GRU(128, 128)).choice(x) == ("torch", torchs)
+    assert Recurrent(Sum(128, 128)).choice(x) == ("scan", "Sum is parallel over time")
+    halved = Recurrent(Halved(128, 128))
+    assert halved.choice(x) == ("loop", "Halved has no faster form: there is no core")
+    with backend("native"), pytest.raises(UsageError, match=r"cannot run on the backend 'native': there is no core"):
+        halved(x)
+
+
+def test_training_by_the_loop_is_told_once() -> None:
+    class Drawing(Sum):
+        def step(self, z_t: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+            return state + torch.rand_like(z_t), state
+
+        scan = Cell.scan
+
+    layer, x = Recurrent(Drawing(2, 2)), torch.zeros(1, 5, 2)
+    with pytest.warns(
+        SlowWarning, match=r"Drawing trains by the plain loop, which is slow: random numbers in the step"
+    ):
+        layer(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer(x)
 
 
 def test_a_forced_backend_is_obeyed_and_given_back() -> None:
     layer, x = Recurrent(GRU(2, 3)), torch.zeros(1, 5, 2)
+    free = layer.choice(x).name
     with backend("loop"):
         assert layer.choice(x) == ("loop", "forced")
         with backend("torch"):
             assert layer.choice(x[:, :1]).name == "torch"
         assert layer.choice(x).name == "loop"
-    assert layer.choice(x).name == "torch"
+    assert layer.choice(x).name == free != "loop"
 
 
 def test_the_setter_holds_until_the_next() -> None:
@@ -131,17 +167,19 @@ def test_the_setter_holds_until_the_next() -> None:
         assert layer.choice(x).name == "loop"
     finally:
         backend("auto")
-    assert layer.choice(x).name == "torch"
+    assert layer.choice(x).name != "loop"
 
 
 def test_a_backend_that_cannot_be_is_refused_with_the_reason() -> None:
-    with pytest.raises(UsageError, match=r"no backend 'tortch'; did you mean 'torch'\? Valid: auto, loop, scan, torch"):
+    with pytest.raises(
+        UsageError, match=r"no backend 'tortch'; did you mean 'torch'\? Valid: auto, loop, native, scan, torch"
+    ):
         backend("tortch")
     with backend("torch"), pytest.raises(UsageError, match=r"Sum cannot run .* 'torch': it is not exactly one of"):
         Recurrent(Sum(2, 2))(torch.zeros(1, 3, 2))
     with (
         backend("scan"),
-        pytest.raises(UsageError, match=r"'scan': .* parallel over time. Possible: auto, loop, torch"),
+        pytest.raises(UsageError, match=r"'scan': .* parallel over time. Possible: auto, loop, torch, native"),
     ):
         Recurrent(GRU(2, 2))(torch.zeros(1, 3, 2))
 

@@ -210,7 +210,7 @@ def test_describe_names_the_cell_inside_its_wrappers() -> None:
     config = EncoderConfig(name="lstm", hidden=4, zoneout=0.1, weight_drop=0.2, learned_state=True)
     (layer,) = describe_model(LanguageModel(config.model_dump(), 10, 5))["layers"]
     assert layer["cell"] == "LSTM"
-    assert layer["sequence"] == "loop: Zoneout has no faster form"
+    assert layer["sequence"] == "native: Zoneout is compiled: a program of its step runs in elman's core"
 
 
 def test_describe_names_the_cell_and_what_is_around_it() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from elman import core
 from elman.state import where
 
 S = TypeVar("S")
@@ -50,15 +51,19 @@ def loop(cell: TimeStep[S], x: Tensor, state: S, lengths: Tensor | None = None) 
 
 
 def linear_scan(decay: Tensor, values: Tensor, initial: Tensor) -> Tensor:
-    """A recurrence that is linear and diagonal in its state, for all time steps, in about 4 sqrt(time) operations.
+    """A recurrence that is linear and diagonal in its state, for all time steps at once.
 
         h_t = a_t * h_{t-1} + b_t
 
-    Time is cut into blocks of about sqrt(time) steps. All blocks at once run from 0, which tells what each adds; the
-    state before each block follows from that, block by block; from there all blocks run again. There is nothing but
-    products of decays, which may be 0, negative or complex, and too small for their logarithm. Rounding is below that of
-    the loop: a state is at the end of 2 sqrt(time) sums, not of ``time``. Differentiable any number of times. Decays above 1 may
-    overflow where the loop would not: their product over a block is taken, whatever the state.
+    The compiled core (`elman.core`) goes through time once, at the pace of the memory, on `torch.get_num_threads()` threads.
+    It keeps the state in double precision. Without it, on other devices, and for types that it does not know, about
+    4 sqrt(time) operations of torch do the same: time is cut into blocks of about sqrt(time) steps. All blocks at once run
+    from 0, which tells what each adds; the state before each block follows from that, block by block; from there all blocks
+    run again. A state is then at the end of 2 sqrt(time) sums; decays above 1 may overflow where the loop would not: their
+    product over a block is taken, whatever the state.
+
+    Either way rounding is below that of the loop, and there is nothing but products of decays, which may be 0, negative or
+    complex, and too small for their logarithm. Differentiable any number of times.
 
     Args:
         decay: a, of any shape that broadcasts to ``values``: one that is constant in time is read, not copied.
@@ -84,17 +89,23 @@ class _LinearScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, decay: Tensor, values: Tensor, initial: Tensor, backward_in_time: bool) -> Tensor:
         hidden = values.new_empty(values.shape)
-        _scan(decay.expand(-1, values.shape[1], *decay.shape[2:]), values, initial, hidden, backward_in_time)
+        ctx.in_core = _runs_in_core(decay, values, initial)
+        if ctx.in_core:
+            _core_scan(decay, values, initial, hidden, backward_in_time)
+        else:
+            _scan(decay.expand(-1, values.shape[1], *decay.shape[2:]), values, initial, hidden, backward_in_time)
         ctx.save_for_backward(decay, initial, hidden)
         ctx.backward_in_time = backward_in_time
         return hidden
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None, None]:
         # G_t, the gradient by h_t of all that follows, is the same scan the other way, so it can be differentiated again:
         # G_t = grad_t + conj(a_{t+1}) G_{t+1}. It is the gradient by b_t; conj(h_{t-1}) G_t that by a_t.
         decay, initial, hidden = ctx.saved_tensors
         backward_in_time: bool = ctx.backward_in_time
+        if ctx.in_core and not torch.is_grad_enabled():  # enabled: the gradients will be differentiated in their turn
+            return *_core_gradients(decay, initial, hidden, grad, backward_in_time, ctx.needs_input_grad[0]), None
         decay = decay.conj().resolve_conj()
         # The shift brings the first decay to the other end, where it multiplies a state of zeros.
         next_decay = decay if decay.shape[1] == 1 else decay.roll(1 if backward_in_time else -1, 1)
@@ -106,6 +117,72 @@ class _LinearScan(torch.autograd.Function):
         before, kept = initial[:, None], hidden[:, 1:] if backward_in_time else hidden[:, :-1]
         previous = torch.cat([kept, before] if backward_in_time else [before, kept], 1)
         return (previous.conj() * total).sum_to_size(decay.shape), total, grad_initial, None
+
+
+_CORE_TYPES = {
+    torch.float32: (core.FLOAT32, 0),
+    torch.float64: (core.FLOAT64, 0),
+    torch.complex64: (core.FLOAT32, 1),
+    torch.complex128: (core.FLOAT64, 1),
+}  # its dtype, and whether numbers are complex
+
+
+def _runs_in_core(*tensors: Tensor) -> bool:
+    """Whether the core can read these tensors: that there are numbers in memory, and nobody records what torch does."""
+    return (
+        all(type(tensor) in (Tensor, torch.nn.Parameter) and tensor.device.type == "cpu" for tensor in tensors)
+        and all(tensor.dtype in _CORE_TYPES and tensor.numel() > 0 for tensor in tensors)
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        and core.available()
+    )
+
+
+def _core_scan(decay: Tensor, values: Tensor, initial: Tensor, hidden: Tensor, backward_in_time: bool) -> None:
+    """`_scan`, of one pass. The decay may have one time step for all."""
+    batch, time = values.shape[:2]
+    rows = [_adjacent(_spread(decay, values)), _adjacent(values), _adjacent(initial[:, None]), _adjacent(hidden)]
+    sizes = (batch, time, rows[1].shape[2])
+    core.check(core.library().elman_scan(*_problem(values, backward_in_time), *sizes, *map(_array, rows)))
+
+
+def _core_gradients(
+    decay: Tensor, initial: Tensor, hidden: Tensor, grad: Tensor, backward_in_time: bool, by_decay: bool
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """The gradients by decay, if wanted, values and initial state, in one pass."""
+    spread = _spread(decay, hidden)
+    gradients = torch.empty_like(spread, memory_format=torch.contiguous_format) if by_decay else None
+    total = torch.empty_like(hidden)
+    grad_initial = torch.empty_like(initial, memory_format=torch.contiguous_format)
+    read = [_adjacent(tensor) for tensor in (spread, hidden, initial[:, None], grad)]
+    written = [None if gradients is None else _adjacent(gradients), _adjacent(total), _adjacent(grad_initial[:, None])]
+    sizes = (*hidden.shape[:2], read[0].shape[2])
+    arrays = map(_array, read + written)
+    core.check(core.library().elman_scan_backward(*_problem(hidden, backward_in_time), *sizes, *arrays))
+    return None if gradients is None else gradients.sum_to_size(decay.shape), total, grad_initial
+
+
+def _problem(tensor: Tensor, backward_in_time: bool) -> tuple[int, int, int, int]:
+    return *_CORE_TYPES[tensor.dtype], int(backward_in_time), torch.get_num_threads()
+
+
+def _spread(decay: Tensor, values: Tensor) -> Tensor:
+    """With all axes behind time; what is constant in the batch or in time stays one row, or one step."""
+    return decay.expand(-1, -1, *values.shape[2:])
+
+
+def _adjacent(tensor: Tensor) -> Tensor:
+    """(batch, time, channels), with channels that lie side by side; a copy where they do not."""
+    flat = tensor.resolve_conj().resolve_neg().reshape(*tensor.shape[:2], -1)
+    return flat if flat.stride(-1) == 1 or flat.shape[-1] == 1 else flat.contiguous()
+
+
+def _array(tensor: Tensor | None) -> core.Array:
+    """How the core sees (batch, time, channels), where 1 in batch or time stands for all."""
+    if tensor is None:
+        return core.Array()
+    row_stride, step_stride = (0 if tensor.shape[axis] == 1 else tensor.stride(axis) for axis in (0, 1))
+    return core.Array(tensor.data_ptr(), row_stride, step_stride)
 
 
 def _scan(decay: Tensor, values: Tensor, initial: Tensor, hidden: Tensor, backward_in_time: bool) -> None:

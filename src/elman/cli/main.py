@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from elman.cli import bench, describe, evaluate, fit, generate, predict, report, stream
 from elman.cli import demo as demo_verb
-from elman.cli import describe, evaluate, fit, generate, predict, report, stream
 from elman.cli import list as list_verb
 from elman.errors import ElmanError
 
@@ -32,7 +32,7 @@ def flowing(documentation: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
-for verb in (demo_verb, fit, evaluate, predict, generate, stream, report, list_verb, describe):
+for verb in (demo_verb, fit, evaluate, predict, generate, stream, report, bench, list_verb, describe):
     app.command(verb.NAME, help=flowing(verb.command.__doc__ or ""), epilog=verb.EXAMPLES)(verb.command)
 
 

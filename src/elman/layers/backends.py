@@ -1,8 +1,10 @@
-"""How a cell is run over time: the plain loop, torch's own kernels, or the cell's parallel scan.
+"""How a cell is run over time: the plain loop, torch's own kernels, the cell's parallel scan, or the compiled core.
 
 All give the result of the loop: outputs, final state and every gradient, to rounding.
 """
 
+import functools
+import warnings
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import NamedTuple
@@ -10,18 +12,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from elman.cells.cell import Cell, VendorWeights
-from elman.cells.padding import real_steps, zero_padding
-from elman.cells.scan import final, loop
+from elman import core
+from elman.cells.cell import Cell
+from elman.cells.scan import loop
 from elman.cells.wrappers.wrapper import innermost
-from elman.errors import UsageError
+from elman.engine.compile import compile_cell
+from elman.engine.kernels import can_run, run_native
+from elman.engine.trace import Untraceable
+from elman.errors import SlowWarning, UsageError
+from elman.layers.timings import faster
+from elman.layers.vendor import run_vendor
 from elman.registry import suggest
-from elman.state import State, leaves, unflatten
+from elman.state import State
 
-BACKENDS = ("auto", "loop", "torch", "scan")
-
-# Added to a gate before its sigmoid, it gives exactly 0 or 1 in every float type, with a gradient of exactly 0.
-SATURATED = 1e4
+BACKENDS = ("auto", "loop", "torch", "scan", "native")
 
 _forced: ContextVar[str] = ContextVar("elman_backend", default="auto")
 
@@ -31,7 +35,8 @@ class backend:  # noqa: N801  (used as a function: `elman.backend("loop")`)
 
     Args:
         name: "auto" (the fastest that is right), "loop" (the definition), "torch" (torch's kernel, for a cell that is
-            exactly torch's) or "scan" (parallel over time, for a cell that has it).
+            exactly torch's), "scan" (parallel over time, for a cell that has it) or "native" (the step, compiled for
+            elman's core).
     Raises: UsageError if there is no such backend. A cell that cannot do the forced one says so when it is called.
 
     >>> with backend("loop"):
@@ -60,14 +65,33 @@ class Choice(NamedTuple):
 
 
 def possible_backends(cell: Cell) -> list[str]:
-    """The backends that can run this cell."""
+    """The backends that can run this cell, in the mode it is in."""
+    return ["loop", *(name for name in ("torch", "scan", "native") if not _why_not(name, cell))]
+
+
+def _why_not(name: str, cell: Cell, state: State | None = None) -> str:
+    """Why this backend cannot run the cell; "" if it can."""
     inside = innermost(cell)
-    names = ["loop"]
-    if _is_current(inside, "vendor", of=("project", "gates", "step")) and cell.vendor() is not None:
-        names.append("torch")
-    if _is_current(inside, "scan", of=("step",)) and cell.parallel:
-        names.append("scan")
-    return names
+    if name == "torch":
+        current = _is_current(inside, "vendor", of=("project", "gates", "step"))
+        return "" if current and cell.vendor() is not None else "it is not exactly one of torch's"
+    if name == "scan":
+        current = _is_current(inside, "scan", of=("step",))
+        return "" if current and cell.parallel else "it has no form that is parallel over time"
+    if not core.available():
+        return core.why_absent()
+    try:
+        compile_cell(cell, _example(cell) if state is None else state)
+    except Untraceable as reason:
+        return str(reason)
+    return ""
+
+
+def _example(cell: Cell) -> State:
+    """A state of the cell's; the masks that a wrapper draws for it leave no trace in the random numbers to come."""
+    with torch.random.fork_rng([]), torch.no_grad():
+        state: State = cell.initial_state(1)
+    return state
 
 
 def _is_current(cell: Cell, form: str, of: tuple[str, ...]) -> bool:
@@ -79,24 +103,58 @@ def _is_current(cell: Cell, form: str, of: tuple[str, ...]) -> bool:
     return generation(form) <= min(map(generation, of))
 
 
-def choose(cell: Cell, time: int) -> Choice:
-    """The backend for this many time steps. Raises UsageError if one is forced that the cell does not have."""
+def choose(cell: Cell, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Choice:
+    """The backend for this input (batch, time, input_size), whose values do not matter, and a state like this one.
+
+    Args:
+        lengths: as the layer got them; None if no row has padding.
+    Raises: UsageError if one is forced that the cell does not have.
+    """
     forced = _forced.get()
-    if forced == "auto" and time <= 1:  # first, for streams: it asks nothing of the cell
-        return Choice("loop", "a single step is fastest as it is")
-    name, possible = type(cell).__name__, possible_backends(cell)
-    if forced in possible:
-        return Choice(forced, "forced")
     if forced != "auto":
-        lacks = {"torch": "it is not exactly one of torch's", "scan": "it has no form that is parallel over time"}
-        raise UsageError(
-            f"{name} cannot run on the backend {forced!r}: {lacks[forced]}. Possible: auto, {', '.join(possible)}"
-        )
-    if "torch" in possible:
-        return Choice("torch", f"{name} is exactly torch's, whose kernel is faster than the loop")
-    if "scan" in possible:
+        _check_forced(forced, cell, state)
+        return Choice(forced, "forced")
+    if x.shape[1] <= 1:  # first, for streams: it asks nothing of the cell
+        return Choice("loop", "a single step is fastest as it is")
+    name = type(cell).__name__
+    why_not_native = _why_not("native", cell, state) if can_run(x) else "the core runs float tensors on the CPU"
+    if not _why_not("torch", cell):
+        return _torch_or_native(cell, x, lengths, why_not_native)
+    if not why_not_native:
+        return Choice("native", f"{name} is compiled: a program of its step runs in elman's core")
+    if not _why_not("scan", cell):
         return Choice("scan", f"{name} is parallel over time")
-    return Choice("loop", f"{name} has no faster form")
+    if torch.is_grad_enabled() and core.available():
+        _warn_once(f"{name} trains by the plain loop, which is slow: {why_not_native}")
+    return Choice("loop", f"{name} has no faster form: {why_not_native}")
+
+
+def _check_forced(forced: str, cell: Cell, state: State | None) -> None:
+    reason = "" if forced == "loop" else _why_not(forced, cell, state)
+    if reason:
+        raise UsageError(
+            f"{type(cell).__name__} cannot run on the backend {forced!r}: {reason}. "
+            f"Possible: auto, {', '.join(possible_backends(cell))}"
+        )
+
+
+def _torch_or_native(cell: Cell, x: Tensor, lengths: Tensor | None, why_not_native: str) -> Choice:
+    name, weights = type(cell).__name__, cell.vendor()
+    assert weights is not None
+    if why_not_native:
+        return Choice("torch", f"{name} is exactly torch's, whose kernel is faster than the loop")
+    if lengths is not None:
+        return Choice("native", f"{name}, compiled, does no work on padding, which torch's kernel computes")
+    if faster(weights.kind, x.shape[0], x.shape[1], cell.hidden_size, torch.is_grad_enabled()) == "native":
+        return Choice(
+            "native", f"{name}, compiled, is faster at this size than torch's kernel, by the table of timings"
+        )
+    return Choice("torch", f"{name} is exactly torch's, whose kernel is faster at this size, by the table of timings")
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, SlowWarning, stacklevel=5)
 
 
 def run(choice: str, cell: Cell, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
@@ -108,53 +166,8 @@ def run(choice: str, cell: Cell, x: Tensor, state: State, lengths: Tensor | None
         return loop(cell, x, state, lengths)
     if choice == "scan":
         return cell.scan(x, state, lengths)
+    if choice == "native":
+        return run_native(cell, x, state, lengths)
     weights = cell.vendor()
     assert weights is not None
-    return _run_vendor(weights, x, state, lengths)
-
-
-def _run_vendor(weights: VendorWeights, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
-    if x.shape[0] == 0 or x.shape[1] == 0:  # which torch's kernels refuse
-        return x.new_zeros(*x.shape[:2], weights.weight_hh.shape[1]), state
-    weight_ih = weights.weight_ih
-    if lengths is not None:
-        hold = _hold(weights)
-        if hold is not None:
-            padding = ~real_steps(lengths, x.shape[1])
-            x = torch.cat([x, padding[..., None].to(x.dtype)], dim=-1)
-            weight_ih = torch.cat([weight_ih, hold[:, None]], dim=1)
-    parameters = [weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh]
-    given = list(leaves(state))
-    count = 2 if weights.kind == "lstm" else 1
-    masks = given[count:]  # of a wrapper, from training: in evaluation they do nothing, and stay
-    first = [leaf[None].contiguous() for leaf in given[:count]]
-    y, last = _call_kernel(weights.kind, x, first, parameters)
-    if lengths is None:
-        return y, unflatten(state, iter([*last, *masks]))
-    hidden = final(y, first[0][0], lengths)
-    return zero_padding(y, lengths), unflatten(state, iter([hidden, *last[1:], *masks]))
-
-
-def _hold(weights: VendorWeights) -> Tensor | None:
-    """The weight (gates*H,) of an input that is 1 on padding and keeps the state from moving there.
-
-    An LSTM's forget gate becomes 1 and its input gate 0, so that its final cell is the one after the last real step. A
-    relu network is switched off, since it could grow to infinity over the padding. The others are bounded: they may run
-    on, for their final state is read from the outputs.
-    """
-    signs = {"lstm": (-1.0, 1.0, 0.0, 0.0), "rnn_relu": (-1.0,)}.get(weights.kind)
-    if signs is None:
-        return None
-    bias = weights.bias_ih
-    return bias.new_tensor(signs).mul(SATURATED).repeat_interleave(len(bias) // len(signs))
-
-
-def _call_kernel(kind: str, x: Tensor, first: list[Tensor], parameters: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    # The kernels' `train` is about keeping what the backward pass needs; without dropout it changes no value.
-    keep = torch.is_grad_enabled()
-    if kind == "lstm":
-        y, hidden, cell = torch.lstm(x, first, parameters, True, 1, 0.0, keep, False, True)
-        return y, [hidden[0], cell[0]]
-    kernel = {"gru": torch.gru, "rnn_tanh": torch.rnn_tanh, "rnn_relu": torch.rnn_relu}[kind]
-    y, hidden = kernel(x, first[0], parameters, True, 1, 0.0, keep, False, True)
-    return y, [hidden[0]]
+    return run_vendor(weights, x, state, lengths)

@@ -51,9 +51,9 @@ class Recurrent(SequenceLayer):
         state: State = self.cell.initial_state(batch_size)
         return state
 
-    def choice(self, x: Tensor) -> Choice:
+    def choice(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> Choice:
         """The backend that would run this input, and why."""
-        return choose(self.cell, x.shape[1])
+        return choose(self.cell, x, state, lengths)
 
     def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         if x.ndim != 3 or x.shape[-1] != self.input_size:
@@ -71,7 +71,7 @@ class Recurrent(SequenceLayer):
                 x = torch.cat([x[..., :-1], _gaps_to_the_next(x[..., -1:])], -1)
         self.cell.prepare()
         over_time = run_checkpointed if self.checkpoint and torch.is_grad_enabled() else run
-        y, state = over_time(self.choice(x).name, self.cell, x, state, lengths)
+        y, state = over_time(self.choice(x, state, lengths).name, self.cell, x, state, lengths)
         if self.direction == "backward":
             y = reverse_valid(y, lengths)
         return y, state

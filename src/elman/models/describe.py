@@ -40,7 +40,8 @@ def _encoder(layer: Encoder) -> dict[str, Any]:
 
 
 def _recurrent(layer: Recurrent) -> dict[str, Any]:
-    sequence, step = choose(layer.cell, 100), choose(layer.cell, 1)
+    example = torch.zeros(()).expand(32, 100, layer.input_size)
+    sequence, step = choose(layer.cell, example), choose(layer.cell, example[:, :1])
     wrappers, cell = [], layer.cell
     while isinstance(cell, CellWrapper):
         wrappers.append(type(cell).__name__)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from elman.data.files import replacing
 from elman.errors import DataError, ElmanError, RunError, UsageError
+from elman.layers.timings import Rows
 from elman.models.load import FORMAT as RUN_FORMAT
 from elman.tasks.task import Task
 from elman.training.best import Best
@@ -47,6 +48,8 @@ class About:
     Attributes:
         settings: complete, as they were before training. data: a `fingerprint`. plan: measured once, never again.
         version: of elman. threads: of PyTorch. processes: that trained together.
+        timings: the table by which backends are chosen, see `elman.layers.timings`; None in runs from before there was one.
+        kernels: the instruction set of the core; "none" without it.
     """
 
     settings: dict[str, Any]
@@ -55,6 +58,8 @@ class About:
     version: str
     threads: int
     processes: int
+    timings: Rows | None = None
+    kernels: str = "none"
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,15 @@ def read(folder: Path) -> Checkpoint | None:
         ) from error
 
 
+def _other_kernels(before: str, now: str) -> list[str]:
+    if before == now:
+        return []
+    return [
+        f"the checkpoint was written by a training with the kernels {before!r} of elman's core, this one has {now!r}: "
+        "the result may differ in its last digits"
+    ]
+
+
 def _metadata(content: bytes) -> dict[str, str]:
     """What a safetensors file says of itself: its header is JSON, after eight bytes that hold its length."""
     length = int.from_bytes(content[:8], "little")
@@ -193,7 +207,7 @@ class Checkpoints:
             "last digits"
             for name, (one, other) in counts.items()
             if one != other
-        ]
+        ] + _other_kernels(before.kernels, now.kernels)
 
     def resume(self, history: History, best: Best) -> None:
         if self._saved:

@@ -32,7 +32,7 @@ QUIET = {
 def test_a_trained_model_is_as_fast_as_without(wrap: type[CellWrapper]) -> None:
     cell = LSTM(3, 4)
     wrapped = wrap(cell).eval()
-    assert possible_backends(wrapped) == ["loop", "torch"]
+    assert possible_backends(wrapped) == ["loop", "torch", "native"]
     x = torch.randn(2, 5, 3)
     (y, state), (expected, last) = Recurrent(wrapped)(x), Recurrent(cell)(x)
     assert torch.equal(y, expected)
@@ -41,16 +41,16 @@ def test_a_trained_model_is_as_fast_as_without(wrap: type[CellWrapper]) -> None:
 
 
 def test_in_training_only_what_leaves_the_steps_alone_runs_on_torchs_kernels() -> None:
-    fast = {name: possible_backends(wrap(GRU(3, 4)).train()) == ["loop", "torch"] for name, wrap in QUIET.items()}
+    fast = {name: "torch" in possible_backends(wrap(GRU(3, 4)).train()) for name, wrap in QUIET.items()}
     assert fast == {"variational": False, "recurrent": False, "drop connect": True, "learned": True}
-    assert possible_backends(Zoneout(GRU(3, 4), 0.5).eval()) == ["loop"]
-    assert possible_backends(Residual(GRU(4, 4)).eval()) == ["loop"]
+    assert possible_backends(Zoneout(GRU(3, 4), 0.5).eval()) == ["loop", "native"]
+    assert possible_backends(Residual(GRU(4, 4)).eval()) == ["loop", "native"]
 
 
 @pytest.mark.parametrize("name", [name for name in CELLS.names() if CELLS.get(name)(3, 4).parallel])
 def test_a_parallel_cell_stays_parallel(name: str) -> None:
     for wrapped in (LearnedInitialState(CELLS.get(name)(3, 4)), Residual(CELLS.get(name)(4, 4))):
-        assert possible_backends(wrapped) == ["loop", "scan"]
+        assert possible_backends(wrapped) == ["loop", "scan", "native"]
 
 
 @pytest.mark.parametrize("name", CELLS.names())

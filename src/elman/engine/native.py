@@ -1,0 +1,127 @@
+"""A plan in the core, and a run of it over tensors."""
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+from ctypes import POINTER, c_double, c_int64, c_void_p
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elman import core
+from elman.engine.plan import Plan
+
+NUMPY: dict[torch.dtype, type[np.floating]] = {torch.float32: np.float32, torch.float64: np.float64}
+CODES = {torch.float32: core.FLOAT32, torch.float64: core.FLOAT64}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What all runs over a batch have in common.
+
+    Args:
+        size: sequences.
+        steps: time steps, padding included.
+        lengths: (size,) int64, contiguous; None: all steps are real.
+        threads: at most. Forward and backward run on the same number, and give the same results whenever it is the same.
+        dtype: float32 or float64.
+    """
+
+    size: int
+    steps: int
+    lengths: Tensor | None
+    threads: int
+    dtype: torch.dtype
+
+    @property
+    def real_steps(self) -> int:
+        """Of all sequences together."""
+        return self.size * self.steps if self.lengths is None else int(self.lengths.sum())
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """What a run reads and writes, each in the order of the plan. Shapes: core.h, with the batch first.
+
+    Args:
+        inputs, outputs: (batch, steps, width), columns adjacent.
+        initial, final: (batch, width); None: zeros, or not wanted. fixed: (batch, width).
+        vectors: (size,). matrices: (rows, columns).
+        sequences: from `sequence`. sequence_initial: of each, the state that it keeps before the first step; or None.
+        matrix_gradients, vector_gradients: contiguous, overwritten; None where none is wanted, empty if there is none at all.
+    """
+
+    inputs: Sequence[Tensor]
+    outputs: Sequence[Tensor]
+    initial: Sequence[Tensor | None]
+    final: Sequence[Tensor | None]
+    fixed: Sequence[Tensor]
+    vectors: Sequence[Tensor]
+    matrices: Sequence[Tensor]
+    sequences: Sequence[Tensor]
+    sequence_initial: Sequence[Tensor | None]
+    matrix_gradients: Sequence[Tensor | None] = ()
+    vector_gradients: Sequence[Tensor | None] = ()
+
+
+class NativePlan:
+    """A plan that the core holds.
+
+    Raises: ElmanError, at a run or when it is made, with what the core says.
+    """
+
+    def __init__(self, plan: Plan, dtype: torch.dtype) -> None:
+        words = plan.words(NUMPY[dtype])
+        constants = (c_double * len(plan.constants))(*plan.constants)
+        library = core.library()
+        handle = library.elman_plan_create(words.ctypes.data_as(POINTER(c_int64)), len(words), constants)
+        core.check(0 if handle else 1)
+        self.plan = plan
+        self._handle = handle
+        weakref.finalize(self, library.elman_plan_destroy, handle).atexit = False
+
+    def run(self, batch: Batch, tensors: Tensors) -> None:
+        """Run over the batch; what the plan computes is written into the tensors."""
+        lengths = batch.lengths
+        call = core.Call(
+            batch=batch.size,
+            steps=batch.steps,
+            lengths=None if lengths is None else ctypes.cast(lengths.data_ptr(), POINTER(c_int64)),
+            threads=batch.threads,
+            inputs=_arrays(tensors.inputs),
+            outputs=_arrays(tensors.outputs),
+            initial=_arrays(tensors.initial),
+            final=_arrays(tensors.final),
+            fixed=_arrays(tensors.fixed),
+            vectors=_pointers(tensors.vectors),
+            matrices=_arrays(tensors.matrices),
+            sequences=_pointers(tensors.sequences),
+            sequence_initial=_arrays(tensors.sequence_initial),
+            matrix_gradients=_pointers(tensors.matrix_gradients or [None] * len(tensors.matrices)),
+            vector_gradients=_pointers(tensors.vector_gradients or [None] * len(tensors.vectors)),
+        )
+        core.check(core.library().elman_run(self._handle, ctypes.byref(call)))
+
+
+def sequence(batch: Batch, width: int) -> Tensor:
+    """Memory for what is kept of all steps, (elements,), not cleared; it goes back to the core with the tensor."""
+    size = core.library().elman_sequence_size(CODES[batch.dtype], width, batch.real_steps)
+    memory = core.Memory(size * batch.dtype.itemsize)
+    array = (ctypes.c_char * memory.size).from_address(memory.address)
+    array.memory = memory  # type: ignore[attr-defined]  # which lives as long as the tensor has its buffer
+    return torch.frombuffer(array, dtype=batch.dtype)
+
+
+def _arrays(tensors: Sequence[Tensor | None]) -> "ctypes.Array[core.Array]":
+    return (core.Array * len(tensors))(*map(array, tensors))
+
+
+def array(tensor: Tensor | None) -> core.Array:
+    """(batch, width) or (rows, columns): strides of both; (batch, steps, width): strides of the first two."""
+    return core.Array() if tensor is None else core.Array(tensor.data_ptr(), tensor.stride(0), tensor.stride(1))
+
+
+def _pointers(tensors: Sequence[Tensor | None]) -> "ctypes.Array[c_void_p]":
+    return (c_void_p * len(tensors))(*(None if tensor is None else tensor.data_ptr() for tensor in tensors))

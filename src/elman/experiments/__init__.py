@@ -1,0 +1,1 @@
+"""Experiments: many trainings or timings, compared. `bench` has how fast this machine trains."""
