@@ -11,13 +11,14 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup core wheel demo test test-slow lint format clean
+.PHONY: help setup core wheel demo test test-slow test-native lint format clean
 
 help:
 	@echo "make demo   set up, then run the main job on real data (about three minutes)"
 	@echo "make test   set up, then run the tests"
 	@echo "make lint   ruff and mypy          make test-slow   the tests that take minutes"
 	@echo "make core   compile the core again after an edit in native/"
+	@echo "make test-native   the core's own tests, under sanitizers of memory, undefined behaviour and threads (two minutes)"
 	@echo "make wheel  a wheel with the compiled core, in dist/"
 	@echo "make clean  remove what was built"
 
@@ -52,6 +53,15 @@ test: $(CORE)
 
 test-slow: $(CORE)
 	$(BIN)/python -m pytest -m slow
+
+# Needs cmake, and a compiler that has the sanitizers.
+test-native:
+	@for sanitizer in address,undefined thread; do \
+	  echo "native tests, under the sanitizers of: $$sanitizer"; \
+	  cmake -S native -B build/$$sanitizer -DELMAN_TESTS=ON -DELMAN_SANITIZE=$$sanitizer >/dev/null && \
+	  cmake --build build/$$sanitizer --target elman_native_tests --parallel $(JOBS) >/dev/null && \
+	  build/$$sanitizer/elman_native_tests || exit 1; \
+	done
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -27,6 +27,11 @@ ELMAN_DECLARE(avx2)
 ELMAN_DECLARE(neon)
 #endif
 ELMAN_DECLARE(portable)
+#ifdef ELMAN_HAS_avx512_bf16
+namespace avx512_bf16 {
+extern const Products<float> rounded_products;
+}
+#endif
 
 namespace {
 
@@ -66,6 +71,20 @@ std::atomic<const Set *> &in_use() {
   return set;
 }
 
+// The kernels of the avx512 set, but with products that round; null if these or others are not what runs.
+const Kernels<float> *rounding() {
+#ifdef ELMAN_HAS_avx512_bf16
+  static const Kernels<float> rounding = [] {
+    Kernels<float> all = avx512::single_precision;
+    static_cast<Products<float> &>(all) = avx512_bf16::rounded_products;
+    return all;
+  }();
+  const bool is_avx512 = in_use().load(std::memory_order_relaxed)->single_precision == &avx512::single_precision;
+  if (is_avx512 && __builtin_cpu_supports("avx512bf16")) return &rounding;
+#endif
+  return nullptr;
+}
+
 thread_local char message[512];
 
 }  // namespace
@@ -77,6 +96,16 @@ const Kernels<float> &kernels<float>() {
 template <>
 const Kernels<double> &kernels<double>() {
   return *in_use().load(std::memory_order_relaxed)->double_precision;
+}
+
+template <>
+const Kernels<float> &kernels_that_round<float>() {
+  const Kernels<float> *found = rounding();
+  return found ? *found : kernels<float>();
+}
+template <>
+const Kernels<double> &kernels_that_round<double>() {
+  return kernels<double>();
 }
 
 int fail(const char *format, ...) {
@@ -96,12 +125,31 @@ constexpr int OPERANDS[] = {
 };
 constexpr int OPERATIONS = sizeof OPERANDS / sizeof *OPERANDS;
 
+constexpr int64_t LARGEST = int64_t(1) << 30;  // of a width: products of two cannot overflow
+constexpr int64_t MOST_THREADS = 1 << 10;
+
 int check_dtype(int dtype) {
   return dtype == ELMAN_FLOAT32 || dtype == ELMAN_FLOAT64 ? 0 : fail("dtype %d: expected 0 (float32) or 1 (float64)", dtype);
+}
+int check_dtype_of_product(int dtype) {
+  return dtype >= ELMAN_FLOAT32 && dtype <= ELMAN_BFLOAT16
+             ? 0
+             : fail("dtype %d: expected 0 (float32), 1 (float64) or 2 (products of bfloat16)", dtype);
+}
+
+int check_sizes(const char *function, int64_t rows, int64_t width, int64_t other_width) {
+  if (rows >= 0 && width >= 0 && other_width >= 0 && width <= LARGEST && other_width <= LARGEST) return 0;
+  return fail("%s: %lld rows, widths %lld and %lld: expected none below 0, and no width above %lld", function, (long long)rows,
+              (long long)width, (long long)other_width, (long long)LARGEST);
 }
 
 int64_t at_least_one(int64_t number) { return number > 1 ? number : 1; }
 int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// Among how many threads something is shared out that is worth so many.
+int64_t parts_for(int64_t threads, int64_t worth) {
+  return lesser(lesser(at_least_one(threads), MOST_THREADS), at_least_one(worth));
+}
 
 // Elements [begin, end) of `count` that fall to one of `parts`, in multiples of `step`.
 struct Range {
@@ -113,6 +161,9 @@ struct Range {
   }
   int64_t size() const { return end - begin; }
 };
+
+// So many elements that what follows is aligned.
+size_t whole_vectors(size_t elements) { return (elements + 15) / 16 * 16; }
 
 // Memory for the length of a scope.
 template <class T>
@@ -144,22 +195,23 @@ void apply(int operation, int64_t n, const T *const *operands, T *out) {
 
 template <class T>
 struct Product {
+  const Kernels<T> &table;  // the one that packed the matrix
   int64_t m, n, k, parts;
   Rows<const T> x;
   const T *packed, *bias;
   Rows<T> y;
   bool accumulate;
+  size_t scratch_size;
+  T *scratch;
 
-  static void run(int64_t part, void *context) {
-    const Product &product = *static_cast<const Product *>(context);
-    product.rows(Range(product.m, product.parts, part, 1));
-  }
+  static void run(int64_t part, void *context) { static_cast<const Product *>(context)->share(part); }
 
-  void rows(Range range) const {
+  void share(int64_t part) const {
+    const Range range(m, parts, part, 1);
     const Rows<const T> own_x{x.data + range.begin * x.stride, x.stride};
     const Rows<T> own_y{y.data + range.begin * y.stride, y.stride};
     const Rows<const T> addend = accumulate ? Rows<const T>{own_y.data, own_y.stride} : Rows<const T>{bias, 0};
-    kernels<T>().matmul(range.size(), n, k, own_x, packed, addend, own_y);
+    table.matmul(range.size(), n, k, own_x, packed, addend, own_y, scratch + size_t(part) * scratch_size);
     if (!accumulate || !bias) return;
     for (int64_t row = 0; row < range.size(); ++row)
       for (int64_t column = 0; column < n; ++column) own_y.data[row * y.stride + column] += bias[column];
@@ -167,20 +219,25 @@ struct Product {
 };
 
 template <class T>
-int matmul(int64_t threads, int64_t m, int64_t n, int64_t k, const elman_array &x, const elman_array &w, const void *bias,
-           const elman_array &y, bool accumulate) {
-  const Scratch<T> packed(kernels<T>().packed_size(k, n));
+int matmul(const Kernels<T> &table, int64_t threads, int64_t m, int64_t n, int64_t k, const elman_array &x, const elman_array &w,
+           const void *bias, const elman_array &y, bool accumulate) {
+  const int64_t parts = parts_for(threads, m / 4);
+  const size_t scratch_size = whole_vectors(table.matmul_scratch(m, k)), packed_size = whole_vectors(table.packed_size(k, n));
+  const Scratch<T> packed(packed_size + scratch_size * size_t(parts));
   if (!packed.data) return fail("no memory for a matrix of %lld x %lld", (long long)k, (long long)n);
-  kernels<T>().pack(k, n, static_cast<const T *>(w.data), w.step_stride, w.row_stride, packed.data);
-  Product<T> product{m,
+  table.pack(k, n, static_cast<const T *>(w.data), w.step_stride, w.row_stride, packed.data);
+  Product<T> product{table,
+                     m,
                      n,
                      k,
-                     lesser(at_least_one(threads), at_least_one(m / 4)),
+                     parts,
                      {static_cast<const T *>(x.data), x.row_stride},
                      packed.data,
                      static_cast<const T *>(bias),
                      {static_cast<T *>(y.data), y.row_stride},
-                     accumulate};
+                     accumulate,
+                     scratch_size,
+                     packed.data + packed_size};
   parallel(product.parts, Product<T>::run, &product);
   return 0;
 }
@@ -188,6 +245,7 @@ int matmul(int64_t threads, int64_t m, int64_t n, int64_t k, const elman_array &
 // Threads share the rows of the result out, or its columns where there are more of them.
 template <class T>
 struct Outer {
+  const Kernels<T> &table;  // the one that knows the size of the scratch memory
   int64_t m, p, q, parts;
   Rows<const T> left, right;
   T *out;
@@ -201,21 +259,22 @@ struct Outer {
     const Range range(by_rows ? p : q, parts, part, 64);
     T *own = scratch + size_t(part) * scratch_size;
     if (by_rows)
-      kernels<T>().outer(m, range.size(), q, {left.data + range.begin, left.stride}, right, {out + range.begin * q, q}, own);
+      table.outer(m, range.size(), q, {left.data + range.begin, left.stride}, right, {out + range.begin * q, q}, own);
     else
-      kernels<T>().outer(m, p, range.size(), left, {right.data + range.begin, right.stride}, {out + range.begin, q}, own);
+      table.outer(m, p, range.size(), left, {right.data + range.begin, right.stride}, {out + range.begin, q}, own);
   }
 };
 
 template <class T>
-int outer(int64_t threads, int64_t m, int64_t p, int64_t q, const elman_array &left, const elman_array &right, void *out,
-          bool accumulate) {
+int outer(const Kernels<T> &table, int64_t threads, int64_t m, int64_t p, int64_t q, const elman_array &left,
+          const elman_array &right, void *out, bool accumulate) {
   if (!accumulate) std::memset(out, 0, size_t(p) * size_t(q) * sizeof(T));
-  const int64_t parts = lesser(at_least_one(threads), at_least_one((p > q ? p : q) / 64));
-  const size_t scratch_size = (kernels<T>().outer_scratch(m, p, q) + 15) / 16 * 16;
+  const int64_t parts = parts_for(threads, (p > q ? p : q) / 64);
+  const size_t scratch_size = whole_vectors(table.outer_scratch(m, p, q));
   const Scratch<T> scratch(scratch_size * size_t(parts));
   if (!scratch.data) return fail("no memory for the gradient of a weight of %lld x %lld", (long long)p, (long long)q);
-  Outer<T> work{m,
+  Outer<T> work{table,
+                m,
                 p,
                 q,
                 parts,
@@ -245,6 +304,8 @@ extern "C" const char *elman_operations() {
 
 extern "C" const char *elman_kernels() { return kernels<float>().name; }
 
+extern "C" int elman_has_bfloat16() { return rounding() != nullptr; }
+
 extern "C" int elman_use_kernels(const char *name) {
   for (const Set &set : SETS)
     if (name && std::strcmp(set.single_precision->name, name) == 0) {
@@ -271,20 +332,26 @@ extern "C" int elman_apply(int dtype, int operation, int64_t n, const void *a, c
 
 extern "C" int elman_matmul(int dtype, int threads, int64_t m, int64_t n, int64_t k, const elman_array *x, const elman_array *w,
                             const void *bias, const elman_array *y, int accumulate) {
-  if (check_dtype(dtype)) return 1;
-  if (m < 0 || n < 0 || k < 0 || !x || !w || !y) return fail("matmul: a negative size, or an array is missing");
+  if (check_dtype_of_product(dtype)) return 1;
+  if (check_sizes("matmul", m, n, k)) return 1;
+  if (!x || !w || !y) return fail("matmul: an array is missing");
   if (m == 0 || n == 0) return 0;
   if (!y->data || (k > 0 && (!x->data || !w->data))) return fail("matmul: an array without data");
-  return dtype == ELMAN_FLOAT32 ? matmul<float>(threads, m, n, k, *x, *w, bias, *y, accumulate != 0)
-                                : matmul<double>(threads, m, n, k, *x, *w, bias, *y, accumulate != 0);
+  if (dtype == ELMAN_FLOAT64)
+    return matmul(kernels<double>(), threads, m, n, k, *x, *w, bias, *y, accumulate != 0);
+  const Kernels<float> &single = dtype == ELMAN_BFLOAT16 ? kernels_that_round<float>() : kernels<float>();
+  return matmul(single, threads, m, n, k, *x, *w, bias, *y, accumulate != 0);
 }
 
 extern "C" int elman_outer(int dtype, int threads, int64_t m, int64_t p, int64_t q, const elman_array *left,
                            const elman_array *right, void *out, int accumulate) {
-  if (check_dtype(dtype)) return 1;
-  if (m < 0 || p < 0 || q < 0 || !left || !right) return fail("outer: a negative size, or an array is missing");
+  if (check_dtype_of_product(dtype)) return 1;
+  if (check_sizes("outer", m, p, q)) return 1;
+  if (!left || !right) return fail("outer: an array is missing");
   if (p == 0 || q == 0) return 0;
   if (!out || (m > 0 && (!left->data || !right->data))) return fail("outer: an array without data");
-  return dtype == ELMAN_FLOAT32 ? outer<float>(threads, m, p, q, *left, *right, out, accumulate != 0)
-                                : outer<double>(threads, m, p, q, *left, *right, out, accumulate != 0);
+  if (dtype == ELMAN_FLOAT64)
+    return outer(kernels<double>(), threads, m, p, q, *left, *right, out, accumulate != 0);
+  const Kernels<float> &single = dtype == ELMAN_BFLOAT16 ? kernels_that_round<float>() : kernels<float>();
+  return outer(single, threads, m, p, q, *left, *right, out, accumulate != 0);
 }

@@ -10,13 +10,16 @@
 extern "C" {
 #endif
 
-enum { ELMAN_FLOAT32 = 0, ELMAN_FLOAT64 = 1 };
-#define ELMAN_INTERFACE 1 /* raised when anything below changes; the binding refuses another */
+/* ELMAN_BFLOAT16 is one of products only: of float32 arrays, whose numbers are rounded to bfloat16, and added up in float32.
+ * Where elman_has_bfloat16() is 0 they are products of float32. */
+enum { ELMAN_FLOAT32 = 0, ELMAN_FLOAT64 = 1, ELMAN_BFLOAT16 = 2 };
+#define ELMAN_INTERFACE 2 /* raised when anything below changes; the binding refuses another */
 
 int64_t elman_interface(void);
 const char *elman_error(void);
 const char *elman_operations(void); /* names of the pointwise operations, comma-separated; the code of each is its place */
 const char *elman_kernels(void);    /* the kernels in use: "avx512", "avx2", "neon" or "portable" */
+int elman_has_bfloat16(void);       /* whether products of the kernels in use can round to bfloat16: 1 or 0 */
 int elman_use_kernels(const char *name); /* for tests and benchmarks: forces them; fails where they cannot run */
 
 /* Memory in huge pages, aligned to 64 bytes, not cleared; what is given back is kept for the next call, up to a limit. */
@@ -34,8 +37,9 @@ typedef struct {
 /* out[i] = a[op](...) for i < n, through the vector kernels. Unused operands may be NULL. */
 int elman_apply(int dtype, int operation, int64_t n, const void *a, const void *b, const void *c, void *out);
 
-/* Dense layers. y (m, n) = x (m, k) W' + bias, where W'[k][n] = w.data[n * row_stride + k * step_stride]; bias may be NULL.
- * Rows of x and y are contiguous; row_stride is from row to row. accumulate: y is added to. */
+/* Dense layers; dtype may be ELMAN_BFLOAT16. y (m, n) = x (m, k) W' + bias, where
+ * W'[k][n] = w.data[n * row_stride + k * step_stride]; bias may be NULL. Rows of x and y are contiguous; row_stride is from row
+ * to row. accumulate: y is added to. */
 int elman_matmul(int dtype, int threads, int64_t m, int64_t n, int64_t k, const elman_array *x, const elman_array *w,
                  const void *bias, const elman_array *y, int accumulate);
 /* out (p, q), contiguous = sum over rows r < m of left[r][p] * right[r][q]: the gradient of a weight. */
@@ -107,6 +111,8 @@ typedef struct {
   void *const *matrix_gradients; /* contiguous, overwritten; NULL where there is none */
   void *const *vector_gradients;
   volatile const int *stop;    /* NULL, or becomes nonzero to stop between chunks: the run then returns ELMAN_STOPPED */
+  int64_t precision;           /* of all products of a float32 plan, gradients of matrices too: ELMAN_FLOAT32 or ELMAN_BFLOAT16;
+                                  without meaning for a float64 plan */
 } elman_call;
 enum { ELMAN_STOPPED = 2 };
 int64_t elman_sequence_size(int dtype, int64_t width, int64_t total_steps); /* total_steps: the sum of all lengths */

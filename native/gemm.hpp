@@ -3,6 +3,9 @@
 // A matrix is packed in panels of a few vectors of columns: [panel][k][column]. A tile of the result, some rows by one panel,
 // stays in registers while k runs. The loops around it keep what is read again in the second-level cache: a block of rows of the
 // left side, and a slice of a panel, BLOCK_K long.
+//
+// `Form` says what is multiplied, the factors: the numbers themselves (Exact, below), or pairs of them, neighbours along k, rounded
+// (gemm_bf16.hpp). A factor is as wide as a number.
 #pragma once
 #include "kernels.hpp"
 #include "simd.hpp"
@@ -19,7 +22,7 @@ constexpr int OUTER_ROWS = 6;
 constexpr int OUTER_VECTORS = ACCUMULATORS / OUTER_ROWS;
 constexpr int MOST_ROWS = 12;
 
-constexpr int64_t BLOCK_K = 512;            // rows of a panel that are used together
+constexpr int64_t BLOCK_K = 512;            // rows of a panel, in factors, that are used together
 constexpr int64_t BLOCK_BYTES = 384 << 10;  // of the left side, in the second-level cache
 constexpr int64_t BLOCK_P = 24 * OUTER_ROWS;  // columns of the left side of an outer product that are packed together
 
@@ -35,6 +38,39 @@ struct Shares {
   int64_t start(int64_t part) const { return part * size + smaller(part, extra); }
   int64_t length(int64_t part) const { return size + (part < extra); }
 };
+
+template <class T>
+struct Exact {
+  using Number = T;
+  using Factor = T;
+  static constexpr int COUNT = 1;              // numbers in a factor
+  static constexpr int GROUPED = OUTER_ROWS;  // columns that `group` packs at once
+
+  static ELMAN_INLINE Vector<T> add_product(Vector<T> sum, Vector<T> a, Vector<T> b) { return a * b + sum; }
+  // A vector of factors: of the first numbers of a row; of the first columns of `rows` rows, 1 to COUNT, along k.
+  static ELMAN_INLINE Vector<T> along(const T *from, int64_t numbers) { return load_first(from, numbers); }
+  static ELMAN_INLINE Vector<T> across(Rows<const T> from, int64_t, int64_t columns) { return load_first(from.data, columns); }
+  // The same columns, 1 to GROUPED, in groups of OUTER_ROWS that are `size` apart.
+  static ELMAN_INLINE void group(Rows<const T> from, int64_t, int64_t columns, T *packed, int64_t) {
+    if (columns == OUTER_ROWS)
+      __builtin_memcpy(packed, from.data, OUTER_ROWS * sizeof(T));
+    else
+      for (int64_t column = 0; column < columns; ++column) packed[column] = from.data[column];
+  }
+  // The left side of a product, as factors; `scratch` has room for left_size(m, k).
+  static int64_t left_size(int64_t, int64_t) { return 0; }
+  static Rows<const T> left(int64_t, int64_t, Rows<const T> from, T *) { return from; }
+};
+template <class Form>
+using NumberOf = typename Form::Number;
+template <class Form>
+using FactorOf = typename Form::Factor;
+
+// Factors along k for so many numbers; the last one may hold fewer, and zeros.
+template <class Form>
+constexpr int64_t factors(int64_t k) {
+  return (k + Form::COUNT - 1) / Form::COUNT;
+}
 
 // The panels of n columns, in vectors.
 template <class T>
@@ -61,9 +97,12 @@ struct Grouped {
   ELMAN_INLINE const T &at(int row, int64_t k) const { return data[k * OUTER_ROWS + row]; }
 };
 
-// c (rows, columns) = left (rows, k) * panel (k, columns) + addend.
-template <class T, class Left, int rows, int width>
-void tile(int64_t k, int64_t columns, Left left, const T *panel, Rows<const T> addend, Rows<T> c) {
+// c (rows, columns) = left (rows, k) * panel (k, columns) + addend; k counts factors.
+template <class Form, class Left, int rows, int width>
+void tile(int64_t k, int64_t columns, Left left, const FactorOf<Form> *panel, Rows<const NumberOf<Form>> addend,
+          Rows<NumberOf<Form>> c) {
+  using T = NumberOf<Form>;
+  using Factor = FactorOf<Form>;
   constexpr int lanes = LANES<T>;
   const Rows<const T> result{addend.data ? addend.data : c.data, addend.data ? addend.stride : c.stride};
 #pragma GCC unroll 16
@@ -73,14 +112,14 @@ void tile(int64_t k, int64_t columns, Left left, const T *panel, Rows<const T> a
 
   Vector<T> sums[rows][width] = {};
   for (int64_t i = 0; i < k; ++i) {
-    Vector<T> right[width];
+    Vector<Factor> right[width];
 #pragma GCC unroll 4
     for (int v = 0; v < width; ++v) right[v] = load(panel + (i * width + v) * lanes);
 #pragma GCC unroll 16
     for (int row = 0; row < rows; ++row) {
-      const Vector<T> factor = splat(left.at(row, i));
+      const Vector<Factor> factor = splat(left.at(row, i));
 #pragma GCC unroll 4
-      for (int v = 0; v < width; ++v) sums[row][v] = factor * right[v] + sums[row][v];
+      for (int v = 0; v < width; ++v) sums[row][v] = Form::add_product(sums[row][v], factor, right[v]);
     }
   }
 
@@ -95,17 +134,18 @@ void tile(int64_t k, int64_t columns, Left left, const T *panel, Rows<const T> a
     }
 }
 
-template <class T, class Left>
-using Tile = void (*)(int64_t k, int64_t columns, Left left, const T *panel, Rows<const T> addend, Rows<T> c);
+template <class Form, class Left>
+using Tile = void (*)(int64_t k, int64_t columns, Left left, const FactorOf<Form> *panel, Rows<const NumberOf<Form>> addend,
+                      Rows<NumberOf<Form>> c);
 
 // All tiles of one kind of left side, by width and rows.
-template <class T, class Left>
+template <class Form, class Left>
 struct Tiles {
-  Tile<T, Left> of[Left::most_vectors][MOST_ROWS];
+  Tile<Form, Left> of[Left::most_vectors][MOST_ROWS];
 
   template <int width, int... rows>
   constexpr void fill(std::integer_sequence<int, rows...>) {
-    ((of[width - 1][rows] = tile<T, Left, rows + 1, width>), ...);
+    ((of[width - 1][rows] = tile<Form, Left, rows + 1, width>), ...);
   }
   template <int... widths>
   constexpr void fill_all(std::integer_sequence<int, widths...>) {
@@ -113,10 +153,10 @@ struct Tiles {
   }
   constexpr Tiles() : of() { fill_all(std::make_integer_sequence<int, Left::most_vectors>()); }
 
-  Tile<T, Left> operator()(int64_t width, int64_t rows) const { return of[width - 1][rows - 1]; }
+  Tile<Form, Left> operator()(int64_t width, int64_t rows) const { return of[width - 1][rows - 1]; }
 };
-template <class T, class Left>
-constexpr Tiles<T, Left> tiles{};
+template <class Form, class Left>
+constexpr Tiles<Form, Left> tiles{};
 
 // ---- Packing
 
@@ -141,15 +181,18 @@ ELMAN_INLINE void transpose(V (&rows)[lanes]) {
 }
 
 // One vector of columns of a panel, whose rows are `stride` apart, from a matrix that is contiguous along k.
-template <class T>
-void pack_along_k(int64_t k, int64_t columns, const T *matrix, int64_t n_stride, T *packed, int64_t stride) {
-  constexpr int lanes = LANES<T>;
-  for (int64_t i = 0; i < k; i += lanes) {
-    const int64_t left_over = smaller(lanes, k - i);
-    Vector<T> block[lanes];
+template <class Form>
+void pack_along_k(int64_t k, int64_t columns, Rows<const NumberOf<Form>> matrix, FactorOf<Form> *packed, int64_t stride) {
+  using Factor = FactorOf<Form>;
+  constexpr int lanes = LANES<Factor>;
+  for (int64_t i = 0; i < factors<Form>(k); i += lanes) {
+    const int64_t left_over = smaller(lanes, factors<Form>(k) - i);
+    Vector<Factor> block[lanes];
 #pragma GCC unroll 16
     for (int column = 0; column < lanes; ++column)
-      block[column] = column < columns ? load_first(matrix + column * n_stride + i, left_over) : Vector<T>{};
+      block[column] = column < columns
+                          ? Form::along(matrix.data + column * matrix.stride + i * Form::COUNT, k - i * Form::COUNT)
+                          : Vector<Factor>{};
     transpose(block);
 #pragma GCC unroll 16
     for (int row = 0; row < lanes; ++row)
@@ -157,135 +200,178 @@ void pack_along_k(int64_t k, int64_t columns, const T *matrix, int64_t n_stride,
   }
 }
 
-template <class T>
-void pack_any(int64_t k, int64_t columns, const T *matrix, int64_t k_stride, int64_t n_stride, T *packed, int64_t stride) {
-  for (int64_t i = 0; i < k; ++i)
-    for (int column = 0; column < LANES<T>; ++column)
-      packed[i * stride + column] = column < columns ? matrix[i * k_stride + column * n_stride] : T(0);
+// The same from a matrix with gaps in both directions.
+template <class Form>
+void pack_any(int64_t k, int64_t columns, const NumberOf<Form> *matrix, int64_t k_stride, int64_t n_stride,
+              FactorOf<Form> *packed, int64_t stride) {
+  constexpr int lanes = LANES<NumberOf<Form>>;
+  for (int64_t i = 0; i < k; i += Form::COUNT, packed += stride) {
+    const int64_t rows = smaller(Form::COUNT, k - i);
+    NumberOf<Form> block[Form::COUNT][lanes] = {};
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t column = 0; column < columns; ++column)
+        block[row][column] = matrix[(i + row) * k_stride + column * n_stride];
+    store(packed, Form::across({block[0], lanes}, rows, lanes));
+  }
 }
 
-template <class T>
-void pack_along_n(int64_t k, int64_t columns, const T *matrix, int64_t k_stride, T *packed, int64_t stride) {
-  for (int64_t i = 0; i < k; ++i)
-    for (int64_t column = 0; column < stride; column += LANES<T>)
-      store(packed + i * stride + column,
-            column < columns ? load_first(matrix + i * k_stride + column, columns - column) : Vector<T>{});
+// A panel from a matrix that is contiguous along n.
+template <class Form>
+void pack_along_n(int64_t k, int64_t columns, Rows<const NumberOf<Form>> matrix, FactorOf<Form> *packed, int64_t stride) {
+  using Factor = FactorOf<Form>;
+  for (int64_t i = 0; i < k; i += Form::COUNT, packed += stride)
+    for (int64_t column = 0; column < stride; column += LANES<Factor>)
+      store(packed + column, column < columns ? Form::across({matrix.data + i * matrix.stride + column, matrix.stride},
+                                                             smaller(Form::COUNT, k - i), columns - column)
+                                              : Vector<Factor>{});
 }
 
-template <class T>
+template <class Form>
 size_t packed_size(int64_t k, int64_t n) {
-  return size_t(k) * size_t((n + LANES<T> - 1) / LANES<T> * LANES<T>);
+  constexpr int lanes = LANES<NumberOf<Form>>;
+  return size_t(factors<Form>(k)) * size_t((n + lanes - 1) / lanes * lanes);
 }
 
-template <class T>
-void pack_panels(const Shares &panels, int64_t k, int64_t n, const T *matrix, int64_t k_stride, int64_t n_stride, T *packed) {
-  constexpr int lanes = LANES<T>;
+template <class Form>
+void pack_panels(const Shares &panels, int64_t k, int64_t n, const NumberOf<Form> *matrix, int64_t k_stride, int64_t n_stride,
+                 FactorOf<Form> *packed) {
+  constexpr int lanes = LANES<NumberOf<Form>>;
   for (int64_t panel = 0; panel < panels.parts; ++panel) {
     const int64_t first = panels.start(panel) * lanes, stride = panels.length(panel) * lanes;
-    T *const to = packed + first * k;
+    FactorOf<Form> *const to = packed + first * factors<Form>(k);
     if (n_stride == 1) {
-      pack_along_n(k, smaller(stride, n - first), matrix + first, k_stride, to, stride);
+      pack_along_n<Form>(k, smaller(stride, n - first), {matrix + first, k_stride}, to, stride);
       continue;
     }
     for (int64_t column = 0; column < stride; column += lanes) {
-      const T *const from = matrix + (first + column) * n_stride;
+      const NumberOf<Form> *const from = matrix + (first + column) * n_stride;
       const int64_t columns = smaller(lanes, n - first - column);
       if (k_stride == 1)
-        pack_along_k(k, columns, from, n_stride, to + column, stride);
+        pack_along_k<Form>(k, columns, {from, n_stride}, to + column, stride);
       else
-        pack_any(k, columns, from, k_stride, n_stride, to + column, stride);
+        pack_any<Form>(k, columns, from, k_stride, n_stride, to + column, stride);
     }
   }
 }
 
-template <class T>
-void pack(int64_t k, int64_t n, const T *matrix, int64_t k_stride, int64_t n_stride, T *packed) {
-  pack_panels(panels_of<T>(n, PANEL_VECTORS), k, n, matrix, k_stride, n_stride, packed);
+// What is packed, and scratch, is memory for numbers that holds factors.
+template <class Form>
+FactorOf<Form> *as_factors(NumberOf<Form> *memory) {
+  return reinterpret_cast<FactorOf<Form> *>(memory);
+}
+
+template <class Form>
+void pack(int64_t k, int64_t n, const NumberOf<Form> *matrix, int64_t k_stride, int64_t n_stride, NumberOf<Form> *packed) {
+  pack_panels<Form>(panels_of<NumberOf<Form>>(n, PANEL_VECTORS), k, n, matrix, k_stride, n_stride, as_factors<Form>(packed));
 }
 
 // ---- Products
 
-// One panel of the result, for some rows.
-template <class T>
-void matmul_panel(int64_t m, int64_t columns, int64_t k, int64_t width, Rows<const T> a, const T *panel, Rows<const T> addend,
-                  Rows<T> c) {
-  const Shares slices(larger(k, 1), BLOCK_K), rows(m, Strided<T>::most_rows(int(width)));
+// One panel of the result, for some rows; k counts factors.
+template <class Form>
+void matmul_panel(int64_t m, int64_t columns, int64_t k, int64_t width, Rows<const FactorOf<Form>> a,
+                  const FactorOf<Form> *panel, Rows<const NumberOf<Form>> addend, Rows<NumberOf<Form>> c) {
+  using T = NumberOf<Form>;
+  using Left = Strided<FactorOf<Form>>;
+  const Shares slices(larger(k, 1), BLOCK_K), rows(m, Left::most_rows(int(width)));
   for (int64_t slice = 0; slice < slices.parts; ++slice) {
     const int64_t begin = slices.start(slice), length = smaller(k, slices.length(slice));
     const Rows<const T> start = slice ? Rows<const T>{c.data, c.stride} : addend;
     for (int64_t part = 0; part < rows.parts; ++part) {
       const int64_t row = rows.start(part);
-      tiles<T, Strided<T>>(width, rows.length(part))(
+      tiles<Form, Left>(width, rows.length(part))(
           length, columns, {a.data + row * a.stride + begin, a.stride}, panel + begin * width * LANES<T>,
           {start.data ? start.data + row * start.stride : nullptr, start.stride}, {c.data + row * c.stride, c.stride});
     }
   }
 }
 
-template <class T>
-void matmul(int64_t m, int64_t n, int64_t k, Rows<const T> a, const T *packed, Rows<const T> addend, Rows<T> c) {
-  const Shares panels = panels_of<T>(n, PANEL_VECTORS);
-  const Shares blocks(m, larger(MOST_ROWS, BLOCK_BYTES / int64_t(sizeof(T)) / larger(k, 1)));
-  for (int64_t block = 0; block < blocks.parts; ++block)
+// How many rows of the left side, at most, are used together.
+template <class Form>
+int64_t block_rows(int64_t k) {
+  return larger(MOST_ROWS, BLOCK_BYTES / int64_t(sizeof(FactorOf<Form>)) / larger(factors<Form>(k), 1));
+}
+
+template <class Form>
+size_t matmul_scratch(int64_t m, int64_t k) {
+  return size_t(Form::left_size(smaller(m, block_rows<Form>(k)), k));
+}
+
+template <class Form>
+void matmul(int64_t m, int64_t n, int64_t k, Rows<const NumberOf<Form>> a, const NumberOf<Form> *packed,
+            Rows<const NumberOf<Form>> addend, Rows<NumberOf<Form>> c, NumberOf<Form> *scratch) {
+  using T = NumberOf<Form>;
+  const Shares panels = panels_of<T>(n, PANEL_VECTORS), blocks(m, block_rows<Form>(k));
+  const FactorOf<Form> *const factors_of = as_factors<Form>(const_cast<T *>(packed));
+  for (int64_t block = 0; block < blocks.parts; ++block) {
+    const int64_t row = blocks.start(block), rows = blocks.length(block);
+    const auto left = Form::left(rows, k, {a.data + row * a.stride, a.stride}, as_factors<Form>(scratch));
     for (int64_t panel = 0; panel < panels.parts; ++panel) {
-      const int64_t row = blocks.start(block), first = panels.start(panel) * LANES<T>;
-      matmul_panel<T>(blocks.length(block), n - first, k, panels.length(panel), {a.data + row * a.stride, a.stride},
-                      packed + first * k,
-                      {addend.data ? addend.data + row * addend.stride + first : nullptr, addend.stride},
-                      {c.data + row * c.stride + first, c.stride});
+      const int64_t first = panels.start(panel) * LANES<T>;
+      matmul_panel<Form>(rows, n - first, factors<Form>(k), panels.length(panel), left,
+                         factors_of + first * factors<Form>(k),
+                         {addend.data ? addend.data + row * addend.stride + first : nullptr, addend.stride},
+                         {c.data + row * c.stride + first, c.stride});
     }
+  }
 }
 
 // ---- Gradients of weights
 
 // A group of columns takes this much, so that neighbours do not meet in the same sets of the first-level cache.
-constexpr int64_t group_size(int64_t m) { return (m + 8) * OUTER_ROWS; }
+constexpr int64_t group_size(int64_t factors) { return (factors + 8) * OUTER_ROWS; }
 
-// Columns of m rows, in groups: [group][row][column of the group].
-template <class T>
-void pack_groups(int64_t m, int64_t columns, Rows<const T> left, T *packed) {
-  const int64_t whole = columns / OUTER_ROWS, rest = columns % OUTER_ROWS, size = group_size(m);
-  for (int64_t row = 0; row < m; ++row) {
-    const T *const from = left.data + row * left.stride;
-    T *const to = packed + row * OUTER_ROWS;
-    for (int64_t group = 0; group < whole; ++group)
-      __builtin_memcpy(to + group * size, from + group * OUTER_ROWS, OUTER_ROWS * sizeof(T));
-    for (int64_t column = 0; column < rest; ++column) to[whole * size + column] = from[whole * OUTER_ROWS + column];
-  }
+// Columns of m rows, in groups: [group][factor][column of the group].
+template <class Form>
+void pack_groups(int64_t m, int64_t columns, Rows<const NumberOf<Form>> left, FactorOf<Form> *packed) {
+  const int64_t size = group_size(factors<Form>(m));
+  for (int64_t row = 0; row < m; row += Form::COUNT, packed += OUTER_ROWS)
+    for (int64_t column = 0; column < columns; column += Form::GROUPED)
+      Form::group({left.data + row * left.stride + column, left.stride}, smaller(Form::COUNT, m - row),
+                  smaller(Form::GROUPED, columns - column), packed + column / OUTER_ROWS * size, size);
 }
 
-template <class T>
+// How many rows, at most, are packed together.
+template <class Form>
+constexpr int64_t OUTER_LENGTH = BLOCK_K * Form::COUNT;
+
+template <class Form>
 size_t outer_scratch(int64_t m, int64_t p, int64_t q) {
-  const int64_t length = smaller(m, BLOCK_K), groups = (smaller(p, BLOCK_P) + OUTER_ROWS - 1) / OUTER_ROWS;
-  return packed_size<T>(length, q) + size_t(groups * group_size(length));
+  const int64_t length = smaller(m, OUTER_LENGTH<Form>), groups = (smaller(p, BLOCK_P) + OUTER_ROWS - 1) / OUTER_ROWS;
+  return packed_size<Form>(length, q) + size_t(groups * group_size(factors<Form>(length)));
 }
 
-// out += for some columns of the left side, packed in groups, and all of the right side, packed in panels.
-template <class T>
-void outer_block(int64_t m, int64_t p, int64_t q, const T *groups, const T *packed, Rows<T> out) {
+// out += for some columns of the left side, packed in groups, and all of the right side, packed in panels; m counts factors.
+template <class Form>
+void outer_block(int64_t m, int64_t p, int64_t q, const FactorOf<Form> *groups, const FactorOf<Form> *packed,
+                 Rows<NumberOf<Form>> out) {
+  using T = NumberOf<Form>;
   const Shares panels = panels_of<T>(q, OUTER_VECTORS);
   for (int64_t panel = 0; panel < panels.parts; ++panel) {
     const int64_t first = panels.start(panel) * LANES<T>;
     for (int64_t row = 0; row < p; row += OUTER_ROWS) {
       T *const result = out.data + row * out.stride + first;
-      tiles<T, Grouped<T>>(panels.length(panel), smaller(OUTER_ROWS, p - row))(
+      tiles<Form, Grouped<FactorOf<Form>>>(panels.length(panel), smaller(OUTER_ROWS, p - row))(
           m, q - first, {groups + row / OUTER_ROWS * group_size(m)}, packed + first * m, {result, out.stride},
           {result, out.stride});
     }
   }
 }
 
-template <class T>
-void outer(int64_t m, int64_t p, int64_t q, Rows<const T> left, Rows<const T> right, Rows<T> out, T *scratch) {
-  const Shares slices(m, BLOCK_K);
-  T *const groups = scratch + packed_size<T>(smaller(m, BLOCK_K), q);
+template <class Form>
+void outer(int64_t m, int64_t p, int64_t q, Rows<const NumberOf<Form>> left, Rows<const NumberOf<Form>> right,
+           Rows<NumberOf<Form>> out, NumberOf<Form> *scratch) {
+  const Shares slices(m, OUTER_LENGTH<Form>);
+  FactorOf<Form> *const packed = as_factors<Form>(scratch);
+  FactorOf<Form> *const groups = packed + packed_size<Form>(smaller(m, OUTER_LENGTH<Form>), q);
   for (int64_t slice = 0; slice < slices.parts; ++slice) {
     const int64_t begin = slices.start(slice), length = slices.length(slice);
-    pack_panels(panels_of<T>(q, OUTER_VECTORS), length, q, right.data + begin * right.stride, right.stride, 1, scratch);
+    pack_panels<Form>(panels_of<NumberOf<Form>>(q, OUTER_VECTORS), length, q, right.data + begin * right.stride, right.stride, 1,
+                      packed);
     for (int64_t column = 0; column < p; column += BLOCK_P) {
       const int64_t columns = smaller(BLOCK_P, p - column);
-      pack_groups<T>(length, columns, {left.data + begin * left.stride + column, left.stride}, groups);
-      outer_block<T>(length, columns, q, groups, scratch, {out.data + column * out.stride, out.stride});
+      pack_groups<Form>(length, columns, {left.data + begin * left.stride + column, left.stride}, groups);
+      outer_block<Form>(factors<Form>(length), columns, q, groups, packed, {out.data + column * out.stride, out.stride});
     }
   }
 }
@@ -317,6 +403,11 @@ void column_sums(int64_t m, int64_t p, Rows<const T> left, T *out) {
   for (; column + 4 * lanes <= p; column += 4 * lanes) add_up<T, 4>(m, lanes, {left.data + column, left.stride}, out + column);
   for (; column < p; column += lanes)
     add_up<T, 1>(m, smaller(lanes, p - column), {left.data + column, left.stride}, out + column);
+}
+
+template <class Form>
+constexpr Products<NumberOf<Form>> products() {
+  return {packed_size<Form>, pack<Form>, matmul_scratch<Form>, matmul<Form>, outer_scratch<Form>, outer<Form>};
 }
 
 }  // namespace elman::ELMAN_KERNELS

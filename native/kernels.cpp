@@ -12,9 +12,8 @@ namespace elman::ELMAN_KERNELS {
 
 template <class T>
 constexpr Kernels<T> table() {
-  return {ELMAN_TEXT(ELMAN_KERNELS), packed_size<T>, pack<T>,        matmul<T>, outer_scratch<T>,
-          outer<T>,                  column_sums<T>, pointwise<T>, sum<T>,    maximum<T>,
-          scan<T>,                   scan_backward<T>};
+  return {products<Exact<T>>(), ELMAN_TEXT(ELMAN_KERNELS), column_sums<T>, pointwise<T>, sum<T>, maximum<T>, scan<T>,
+          scan_backward<T>};
 }
 
 extern const Kernels<float> single_precision = table<float>();

@@ -46,17 +46,23 @@ struct ScanBackward {
   Series<T> decay_gradient, value_gradient, initial_gradient;
 };
 
+// Products of matrices (gemm.hpp). Sizes of memory are in elements of T; scratch is aligned to 64 bytes.
 template <class T>
-struct Kernels {
-  const char *name;
-  // Matrices, packed in panels of columns so that the product reads them in order (gemm.hpp).
-  size_t (*packed_size)(int64_t k, int64_t n);  // elements
+struct Products {
+  // Matrices, packed in panels of columns so that the product reads them in order.
+  size_t (*packed_size)(int64_t k, int64_t n);
   void (*pack)(int64_t k, int64_t n, const T *matrix, int64_t k_stride, int64_t n_stride, T *packed);
-  // c (m, n) = a (m, k) * packed + addend; addend.data may be null, and c itself.
-  void (*matmul)(int64_t m, int64_t n, int64_t k, Rows<const T> a, const T *packed, Rows<const T> addend, Rows<T> c);
-  // out (p, q) += sum over r < m of left[r][p] * right[r][q]; scratch: outer_scratch(m, p, q) elements, aligned to 64 bytes.
+  // c (m, n) = a (m, k) * packed + addend; addend.data may be null, and c itself. matmul_scratch does not shrink as m grows.
+  size_t (*matmul_scratch)(int64_t m, int64_t k);
+  void (*matmul)(int64_t m, int64_t n, int64_t k, Rows<const T> a, const T *packed, Rows<const T> addend, Rows<T> c, T *scratch);
+  // out (p, q) += sum over r < m of left[r][p] * right[r][q]. outer_scratch does not shrink as m grows.
   size_t (*outer_scratch)(int64_t m, int64_t p, int64_t q);
   void (*outer)(int64_t m, int64_t p, int64_t q, Rows<const T> left, Rows<const T> right, Rows<T> out, T *scratch);
+};
+
+template <class T>
+struct Kernels : Products<T> {
+  const char *name;
   void (*column_sums)(int64_t m, int64_t p, Rows<const T> left, T *out);  // out[p] += sum over r of left[r][p]
   // Instructions over a few rows (pointwise.hpp). Reads may run up to 63 bytes past the last column of a row; writes may not.
   void (*pointwise)(int operation, int64_t rows, int64_t size, Rows<T> result, const Source<T> *operands);
@@ -70,6 +76,9 @@ struct Kernels {
 // Fastest that runs here, or the one forced by elman_use_kernels.
 template <class T>
 const Kernels<T> &kernels();
+// The same whose products, where the machine can, round what they multiply to bfloat16 (gemm_bf16.hpp); only those of float32 do.
+template <class T>
+const Kernels<T> &kernels_that_round();
 
 // Calls work(i) for i < count, on at most that many threads of OpenMP's team, torch's own; in order on one thread if count is 1.
 // No exception may leave `work`.

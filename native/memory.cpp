@@ -15,7 +15,7 @@ constexpr bool CHECKED = true;  // each block by itself, so that the sanitizer s
 constexpr bool CHECKED = false;
 #endif
 constexpr size_t KEPT_BYTES = CHECKED ? 0 : size_t(1) << 30;  // at most this much is kept for the next call,
-constexpr size_t KEPT_BLOCKS = 256;              // in at most so many blocks; the oldest go first
+constexpr size_t KEPT_BLOCKS = 256;                              // in at most so many blocks; the oldest go first
 constexpr size_t HUGE_PAGE = size_t(2) << 20;
 constexpr size_t ALIGNMENT = 64;
 
@@ -37,6 +37,7 @@ size_t round_up(size_t bytes, size_t step) { return (bytes + step - 1) / step * 
 
 // Sizes are rounded up by at most an eighth, so that blocks fit calls that differ a little.
 size_t block_bytes(size_t bytes) {
+  if (CHECKED) return round_up(bytes, ALIGNMENT);
   size_t step = ALIGNMENT;
   while (step * 16 <= bytes) step *= 2;
   bytes = round_up(bytes, step);
@@ -124,8 +125,10 @@ extern "C" void *elman_allocate(size_t bytes) {
 
 extern "C" void elman_release(void *memory) {
   if (!memory) return;
+  Block *block = static_cast<Block *>(memory) - 1;
+  if (block->bytes > KEPT_BYTES) return give_back(block);  // kept, it would only drive out all others
   const std::lock_guard<std::mutex> guard(mutex);
-  keep(static_cast<Block *>(memory) - 1);
+  keep(block);
   shrink_to(KEPT_BYTES, KEPT_BLOCKS);
 }
 

@@ -17,10 +17,15 @@ void require(bool holds, const char *sentence) {
 }
 
 void check_sizes(const elman_call &call) {
+  constexpr int64_t most_sequences = int64_t(1) << 32, most_steps = int64_t(1) << 48;  // times a width: they cannot overflow
   int64_t rows;
   require(call.batch >= 0 && call.steps >= 0, "run: the batch and the number of steps are not below 0");
-  require(!__builtin_mul_overflow(call.batch, call.steps, &rows), "run: the batch has too many steps");
+  require(call.batch <= most_sequences && !__builtin_mul_overflow(call.batch, call.steps, &rows) && rows <= most_steps &&
+              call.steps <= most_steps,
+          "run: the batch has too many steps");
   require(call.threads >= 1, "run: it takes at least one thread");
+  require(call.precision == ELMAN_FLOAT32 || call.precision == ELMAN_BFLOAT16,
+          "run: the precision is ELMAN_FLOAT32 or ELMAN_BFLOAT16");
   if (!call.lengths) return;
   for (int64_t i = 0; i < call.batch; ++i)
     require(call.lengths[i] >= 0 && call.lengths[i] <= call.steps, "run: lengths are from 0 to the number of steps");
@@ -93,7 +98,10 @@ template <class T>
 class Run {
  public:
   Run(const Plan &plan, const elman_call &call)
-      : plan_(plan), call_(call), kernels_(kernels<T>()), shards_(share_out(call)) {
+      : plan_(plan),
+        call_(call),
+        kernels_(call.precision == ELMAN_BFLOAT16 ? kernels_that_round<T>() : kernels<T>()),
+        shards_(share_out(call)) {
     check_call(plan, call, std::any_of(shards_.begin(), shards_.end(), [](const Shard &one) { return one.rows() > 0; }));
     for (const Shard &shard : shards_) runs_.emplace_back(plan, call, shard, weights_, kernels_);
   }
@@ -187,7 +195,11 @@ class Run {
 
 extern "C" int64_t elman_sequence_size(int dtype, int64_t width, int64_t total_steps) {
   // Shards keep apart: what one reads past the end of its last row is not what another writes.
-  return elman::padded_width(dtype, width) * total_steps + elman::padded_width(dtype, 1) * elman::MOST_SHARDS;
+  const int64_t between = elman::padded_width(dtype, 1) * elman::MOST_SHARDS, most = INT64_MAX / 16;  // nobody has that much
+  int64_t size;
+  if (width < 0 || width > most || total_steps < 0) return most;
+  if (__builtin_mul_overflow(elman::padded_width(dtype, width), total_steps, &size) || size > most - between) return most;
+  return size + between;
 }
 
 extern "C" int elman_run(const elman_plan *plan, const elman_call *call) try {

@@ -9,6 +9,8 @@ namespace elman {
 namespace {
 
 constexpr int64_t WORTH_A_THREAD = 1 << 14;  // numbers; with fewer a second thread costs more than it saves
+constexpr int64_t MOST_THREADS = 1 << 10;
+constexpr int64_t LARGEST = int64_t(1) << 52;  // of the numbers in an array: what is computed from that cannot overflow
 constexpr int64_t LINE = 16;                 // floats in a line of the cache: no two threads write to one
 
 struct Problem {
@@ -30,7 +32,7 @@ struct Shares {
   explicit Shares(const Problem &problem) : problem(problem) {
     const auto &[is_complex, reverse, wanted, batch, steps, width, whole_batch] = problem;
     const int64_t groups = whole_batch ? 1 : batch;
-    threads = std::max<int64_t>(1, std::min(wanted, batch * steps * width / WORTH_A_THREAD));
+    threads = std::max<int64_t>(1, std::min({wanted, MOST_THREADS, batch * steps * width / WORTH_A_THREAD}));
     const int64_t fewest = std::max<int64_t>(1, threads / std::max<int64_t>(1, groups));
     strip = std::min(SCAN_WIDTH, ((width + fewest - 1) / fewest + LINE - 1) / LINE * LINE);
     strips = width ? (width + strip - 1) / strip : 0;
@@ -103,9 +105,14 @@ void scan_backward(const Problem &problem, const elman_array &decay, const elman
 
 int check(int dtype, int64_t batch, int64_t steps, int64_t channels) {
   if (dtype != ELMAN_FLOAT32 && dtype != ELMAN_FLOAT64) return fail("expected a dtype of 0 or 1, got %d", dtype);
+  int64_t size = 2;
   if (batch < 0 || steps < 0 || channels < 0)
     return fail("expected sizes of at least 0, got batch %lld, steps %lld, channels %lld", static_cast<long long>(batch),
                 static_cast<long long>(steps), static_cast<long long>(channels));
+  for (int64_t factor : {batch, steps, channels})
+    if (__builtin_mul_overflow(size, std::max<int64_t>(1, factor), &size) || size > LARGEST)
+      return fail("too much to scan: batch %lld, steps %lld, channels %lld", static_cast<long long>(batch),
+                  static_cast<long long>(steps), static_cast<long long>(channels));
   return 0;
 }
 

@@ -38,15 +38,15 @@ struct Complex {
 
   template <size_t... lane>
   static ELMAN_INLINE Wide real(Wide a, std::index_sequence<lane...>) {
-    return __builtin_shufflevector(a, a, (lane & ~size_t(1))...);
+    return shuffle<int(lane & ~size_t(1))...>(a, a);
   }
   template <size_t... lane>
   static ELMAN_INLINE Wide imaginary(Wide a, std::index_sequence<lane...>) {
-    return __builtin_shufflevector(a, a, (lane | 1)...);
+    return shuffle<int(lane | 1)...>(a, a);
   }
   template <size_t... lane>
   static ELMAN_INLINE Wide swapped(Wide a, std::index_sequence<lane...>) {
-    return __builtin_shufflevector(a, a, (lane ^ 1)...);
+    return exchange<1>(a, std::index_sequence<lane...>());
   }
   template <size_t... lane>
   static ELMAN_INLINE Wide signs(double even, std::index_sequence<lane...>) {
@@ -169,9 +169,19 @@ ELMAN_INLINE void scan_backward_row(const ScanBackward<T> &scan, int64_t row, do
   }
 }
 
+// The gradient by a decay that all sequences share, where there are none.
+template <class T>
+void clear_decay_gradient(const ScanBackward<T> &scan) {
+  const int64_t steps = scan.decay_gradient.step == 0 ? 1 : scan.steps;
+  for (int64_t t = 0; t < steps; ++t)
+    for (int64_t column = 0; column < scan.width; ++column)
+      scan.decay_gradient.data[t * scan.decay_gradient.step + column] = 0;
+}
+
 template <class T>
 void scan_backward(const ScanBackward<T> &scan) {
   alignas(64) double carried[SCAN_WIDTH], sums[SCAN_WIDTH] = {};
+  if (scan.rows == 0 && scan.decay_gradient.data) clear_decay_gradient(scan);
   for (int64_t row = 0; row < scan.rows; ++row) {
     for (int64_t column = 0; column < scan.width; ++column) carried[column] = 0;
     if (scan.is_complex)

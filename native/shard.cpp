@@ -55,6 +55,7 @@ void ShardRun<T>::lay_out(Cutter &cutter) {
     shifted_.push_back(place.is_differentiated ? cutter.cut<T>(chunk_rows_, place.stride) : nullptr);
   }
   lay_out_gradients(cutter);
+  lay_out_scratch(cutter);
   places_ = base_;
 }
 
@@ -90,11 +91,18 @@ void ShardRun<T>::lay_out_gradients(Cutter &cutter) {
     matrix_gradients_.push_back(lay_out(call_.matrix_gradients, i, plan_.matrices[i].rows, plan_.matrices[i].columns));
   for (size_t i = 0; i < plan_.vectors.size(); ++i)
     vector_gradients_.push_back(lay_out(call_.vector_gradients, i, 1, plan_.vectors[i]));
-  int64_t scratch = 0;
+}
+
+template <class T>
+void ShardRun<T>::lay_out_scratch(Cutter &cutter) {
+  size_t size = 0;
+  const int64_t rows = std::max(chunk_rows_, int64_t(shard_.order.size()));
+  for (const std::vector<Stage> &part : plan_.parts)
+    for (const Stage &stage : part)
+      if (stage.is_product) size = std::max(size, kernels_.matmul_scratch(rows, stage.product.k));
   for (const Gradient &one : plan_.gradients)
-    if (one.is_matrix)
-      scratch = std::max(scratch, int64_t(kernels_.outer_scratch(chunk_rows_, one.left_width, one.right_width)));
-  scratch_ = cutter.cut<T>(1, scratch);
+    if (one.is_matrix) size = std::max(size, kernels_.outer_scratch(chunk_rows_, one.left_width, one.right_width));
+  scratch_ = cutter.cut<T>(1, int64_t(size));
 }
 
 template <class T>
@@ -289,7 +297,7 @@ void ShardRun<T>::run_product(const Product &product, int64_t rows) {
   Rows<const T> addend{nullptr, 0};
   if (product.has_addend) addend = {address(product.addend, 0), product.addend.stride};
   kernels_.matmul(rows, product.n, product.k, {address(product.input, 0), product.input.stride},
-                  weights_.packed[product.packed], addend, {address(product.result, 0), product.result.stride});
+                  weights_.packed[product.packed], addend, {address(product.result, 0), product.result.stride}, scratch_);
 }
 
 template <class T>

@@ -73,6 +73,7 @@ class ShardRun {
   int64_t chunk_rows() const;
   T *lay_out_place(const Place &place, Cutter &cutter);
   void lay_out_gradients(Cutter &cutter);
+  void lay_out_scratch(Cutter &cutter);
 
   void clear();
   void begin();
@@ -121,7 +122,7 @@ class ShardRun {
   std::vector<int64_t> moving_;  // places that lie elsewhere at each step
   std::vector<T *> shifted_;   // of each sequence: the rows of a chunk one step earlier, where they do not lie one after the other
   std::vector<T *> matrix_gradients_, vector_gradients_;
-  T *scratch_ = nullptr;
+  T *scratch_ = nullptr;  // of the products
   std::vector<std::pair<T *, int64_t>> to_clear_;
 
   int64_t first_ = 0, past_ = 0;  // steps of the chunk

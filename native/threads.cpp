@@ -4,6 +4,7 @@
 #ifdef _OPENMP
 #include <omp.h>
 #else
+#include <exception>
 #include <thread>
 #include <vector>
 #endif
@@ -37,13 +38,20 @@ void parallel(int64_t count, void (*work)(int64_t, void *), void *context) {
   static thread_local bool nested = false;
   if (count <= 1 || forked || nested) return in_order(count, work, context);
   std::vector<std::thread> team;
-  for (int64_t i = 1; i < count; ++i)
-    team.emplace_back([=] {
-      nested = true;
-      work(i, context);
-    });
+  int64_t started = 1;
+  try {
+    team.reserve(size_t(count));
+    for (; started < count; ++started)
+      team.emplace_back([=, i = started] {
+        nested = true;
+        work(i, context);
+      });
+  } catch (const std::exception &) {
+    // the system has no more threads, or memory for them: this one does what is left
+  }
   nested = true;
   work(0, context);
+  for (int64_t i = started; i < count; ++i) work(i, context);
   nested = false;
   for (std::thread &thread : team) thread.join();
 }

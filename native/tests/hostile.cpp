@@ -76,3 +76,28 @@ void test_hostile_plans() {
   spoil(forward, 35, false, numbers);
   spoil(backward, 38, true, numbers);
 }
+
+// Sizes that nobody has: refused, not multiplied until they look small.
+void test_hostile_sizes() {
+  constexpr int64_t large = int64_t(1) << 30, larger = large + 1;
+  Numbers one(64);
+  const elman_array none{one.data(), 0, 0};
+  CHECK(elman_matmul(ELMAN_FLOAT32, 1, 1, larger, 1, &none, &none, nullptr, &none, 0) != 0);
+  CHECK(elman_matmul(ELMAN_FLOAT32, 1, 1, large, large, &none, &none, nullptr, &none, 0) != 0);
+  CHECK(elman_matmul(ELMAN_FLOAT64, 1, -1, 1, 1, &none, &none, nullptr, &none, 0) != 0);
+  CHECK(elman_outer(ELMAN_FLOAT32, 1, 1, 1, INT64_MAX, &none, &none, one.data(), 0) != 0);
+  CHECK(elman_allocate(SIZE_MAX) == nullptr);
+  CHECK(elman_allocate(SIZE_MAX / 4) == nullptr);
+  CHECK(elman_allocate(size_t(elman_sequence_size(ELMAN_FLOAT64, INT64_MAX, 1)) * 8) == nullptr);
+  CHECK(elman_allocate(size_t(elman_sequence_size(ELMAN_FLOAT32, large, large * large)) * 4) == nullptr);
+  Arrays arrays;
+  const Words words = lstm_forward(ELMAN_FLOAT32, INPUTS, HIDDEN);
+  elman_plan *plan = elman_plan_create(words.data(), words.size(), nullptr);
+  const int64_t sizes[][2] = {{1, INT64_MAX}, {0, INT64_MAX}, {INT64_MAX, 1}, {large, INT64_MAX}, {-1, 1}, {1, -1}};
+  for (const auto &[batch, steps] : sizes) {
+    elman_call call = arrays.call(false);
+    call.batch = batch, call.steps = steps, call.lengths = nullptr;
+    CHECK(elman_run(plan, &call) == 1);
+  }
+  elman_plan_destroy(plan);
+}

@@ -30,6 +30,38 @@ void test_products(int64_t m, int64_t n, int64_t k, int threads) {
   check_close(gradient, expected_gradient);
 }
 
+// The same product and gradient with wider rows, and a matrix that lies across, or apart; added to what is there.
+void test_layouts(int64_t m, int64_t n, int64_t k, elman_array w_of, const std::vector<double> &w) {
+  std::vector<double> x = random_numbers<double>((m - 1) * (k + 3) + k, 1), y((m - 1) * (n + 5) + n, 0.5), expected = y;
+  const elman_array x_of = rows_of(x, k + 3), y_of = rows_of(y, n + 5);
+  for (int64_t row = 0; row < m; ++row)
+    for (int64_t column = 0; column < n; ++column)
+      for (int64_t i = 0; i < k; ++i)
+        expected[row * (n + 5) + column] += x[row * (k + 3) + i] * w[column * w_of.row_stride + i * w_of.step_stride];
+  CHECK(elman_matmul(ELMAN_FLOAT64, 2, m, n, k, &x_of, &w_of, nullptr, &y_of, 1) == 0);
+  check_close(y, expected);
+}
+
+void test_layouts() {
+  for (int64_t m : {1, 13})
+    for (int64_t n : {1, 17, 70})
+      for (int64_t k : {1, 9, 33}) {
+        std::vector<double> across = random_numbers<double>(n * k, 2), apart = random_numbers<double>(2 * n * k, 3);
+        test_layouts(m, n, k, rows_of(across, 1, n), across);
+        test_layouts(m, n, k, rows_of(apart, 2 * k, 2), apart);
+      }
+}
+
+// Sums of nothing.
+void test_without_terms() {
+  std::vector<float> bias = random_numbers<float>(37, 1), y(5 * 37, 2), gradient(37 * 3, 2);
+  const elman_array nothing{}, y_of = rows_of(y, 37);
+  CHECK(elman_matmul(ELMAN_FLOAT32, 2, 5, 37, 0, &nothing, &nothing, bias.data(), &y_of, 0) == 0);
+  for (size_t i = 0; i < y.size(); ++i) CHECK(y[i] == bias[i % 37]);
+  CHECK(elman_outer(ELMAN_FLOAT32, 2, 0, 37, 3, &nothing, &nothing, gradient.data(), 0) == 0);
+  for (float one : gradient) CHECK(one == 0);
+}
+
 // The meaning of each operation, in float64.
 namespace meaning {
 #define ELMAN_FN(name) std::name
@@ -61,7 +93,11 @@ void test_kernels() {
     test_products<float>(7, 33, 19, threads);
     test_products<double>(7, 33, 19, threads);
     test_products<float>(150, 70, 130, threads);
+    test_products<float>(2, 5, 1100, threads);
+    test_products<double>(1, 1, 1, threads);
   }
+  test_layouts();
+  test_without_terms();
   test_operations<float>();
   test_operations<double>();
 }

@@ -146,6 +146,7 @@ void test_lstm() {
     Case<double>(6, 9, threads).check();
     Case<float>(6, 9, threads).check();
     Case<float>(40, 30, threads).check();
+    Case<float>(1, 3000, threads).check();
     Case<float>(2, 0, threads).check();
     Case<double>(0, 3, threads).check();
   }

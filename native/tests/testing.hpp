@@ -38,3 +38,6 @@ elman_array rows_of(std::vector<T> &values, int64_t row_stride, int64_t step_str
 void test_kernels();
 void test_lstm();
 void test_hostile_plans();
+void test_hostile_sizes();
+void test_scans();
+void test_threads();

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from elman.errors import ConfigError, ElmanError
 
-INTERFACE = 1  # ELMAN_INTERFACE of the core.h that the declarations below were written from
+INTERFACE = 2  # ELMAN_INTERFACE of the core.h that the declarations below were written from
 FLOAT32, FLOAT64 = 0, 1  # a dtype, as the core's functions take it
+BFLOAT16 = 2  # one of products: of float32 numbers, rounded to bfloat16 and added up in float32
 STOPPED = 2  # what elman_run returns when it was told to stop
 
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
@@ -52,6 +53,7 @@ class Call(ctypes.Structure):
         ("matrix_gradients", POINTER(c_void_p)),
         ("vector_gradients", POINTER(c_void_p)),
         ("stop", POINTER(c_int)),
+        ("precision", c_int64),
     )
 
 
@@ -62,6 +64,7 @@ _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "elman_error": (c_char_p, ()),
     "elman_operations": (c_char_p, ()),
     "elman_kernels": (c_char_p, ()),
+    "elman_has_bfloat16": (c_int, ()),
     "elman_use_kernels": (c_int, (c_char_p,)),
     "elman_allocate": (c_void_p, (c_size_t,)),
     "elman_release": (None, (c_void_p,)),
@@ -123,6 +126,11 @@ def kernels() -> str:
     """The name of the instruction set in use: "avx512", "avx2", "neon" or "portable"."""
     name: bytes = library().elman_kernels()
     return name.decode()
+
+
+def has_bfloat16() -> bool:
+    """Whether products of the kernels in use can round to bfloat16; where they cannot, they are products of float32."""
+    return bool(library().elman_has_bfloat16())
 
 
 @contextmanager

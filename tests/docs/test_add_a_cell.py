@@ -5,8 +5,10 @@ import math
 import os
 import re
 import shutil
+import site
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -30,11 +32,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def python(folder: Path, script: str) -> "subprocess.CompletedProcess[str]":
+def python(
+    folder: Path, script: str, *options: str, paths: Sequence[Path | str] = ()
+) -> "subprocess.CompletedProcess[str]":
     """A process of its own: the cell's name must not stay in this one's registry."""
-    return subprocess.run(
-        [sys.executable, "-W", "error", script], cwd=folder, capture_output=True, text=True, timeout=120, check=False
-    )
+    command = [sys.executable, *options, script]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False, env=env)
 
 
 def test_the_toy_cell_is_one_file_of_under_60_lines(folder: Path) -> None:
@@ -45,7 +49,7 @@ def test_the_toy_cell_is_one_file_of_under_60_lines(folder: Path) -> None:
 def test_the_toy_cell_passes_the_suite_trains_and_streams(folder: Path) -> None:
     session = (folder / "session.py").read_text(encoding="utf-8")
     assert all(call in session for call in ("check_cell(", "loss.backward()", "layer.initial_state(", "check_task("))
-    done = python(folder, "session.py")
+    done = python(folder, "session.py", "-W", "error")
     assert (done.returncode, done.stderr) == (0, "")
     learned = re.fullmatch(r"mean squared error: ([\d.]+) at first, ([\d.]+) at last\n", done.stdout)
     assert learned, done.stdout
@@ -93,7 +97,8 @@ def test_the_toy_cell_moves_into_the_package(folder: Path) -> None:
         "print(CELLS.get('leaky').__module__, unregistered_cells())\n",
         encoding="utf-8",
     )
-    done = python(folder, "moved.py")
+    # -S: the copy is found before an editable installation of elman
+    done = python(folder, "moved.py", "-W", "error", "-S", paths=[folder, *site.getsitepackages()])
     assert (done.returncode, done.stdout, done.stderr) == (0, "elman.cells.leaky []\n", "")
 
 

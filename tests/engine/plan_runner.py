@@ -106,7 +106,7 @@ class Words:
 
     def __init__(self, words: Sequence[int], constants: Sequence[float]) -> None:
         self._words, self._next = [int(word) for word in words], 0
-        assert self._words[0] == 1, "the version"
+        assert self._words[0] == 2, "the version"
         _, self.dtype, self.reverse, count = self._take(4)
         assert count == len(constants)
         self.constants = list(constants)

@@ -348,7 +348,10 @@ def test_under_autocast_the_weights_type_is_kept(name: str) -> None:
             f"the gradient by {index}": value for index, value in enumerate(gradients)
         }
 
-    compare(run(mixed=True), run(mixed=False))
+    mixed, exact = run(mixed=True), run(mixed=False)
+    for key, value in exact.items():
+        assert mixed[key].dtype == value.dtype
+        assert (mixed[key] - value).norm() < 2e-2 * value.norm(), key
 
 
 @pytest.mark.filterwarnings("ignore::elman.errors.SlowWarning")
@@ -686,7 +689,7 @@ def run():
 
 whole = min(run() for _ in range(3))
 threading.Timer(0.1 * whole, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-print("early", run() < 0.6 * whole)
+print("early", run() < 0.8 * whole)
 layer.zero_grad()
 layer(x[:, :8])[0].sum().backward()
 print("usable", all(bool(weight.grad.isfinite().all()) for weight in layer.parameters()))

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from elman.cells import GRU, LSTM, Cell, Elman
+from elman.cells import CELLS as CELLS_OF_THE_PACKAGE
+from elman.cells import GRU, LSTM, Cell, Elman, MinGRU
 from elman.cells.wrappers import LearnedInitialState
 from elman.errors import SlowWarning, UsageError
 from elman.layers import Recurrent, backend
@@ -117,6 +118,9 @@ def test_the_choice_says_why() -> None:
     assert layer.choice(x[:, :1]) == ("loop", "a single step is fastest as it is")
     compiled = "Halved is compiled: a program of its step runs in elman's core"
     assert Recurrent(Halved(128, 128)).choice(x) == ("native", compiled)
+    assert Recurrent(MinGRU(128, 128)).choice(x).name == "native"
+    matrix = CELLS_OF_THE_PACKAGE.get("mlstm")(128, 128)
+    assert Recurrent(matrix).choice(x) == ("scan", "MLSTM is parallel over time")
 
 
 def test_without_the_core_the_choice_is_torch_or_the_scan(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +129,7 @@ def test_without_the_core_the_choice_is_torch_or_the_scan(monkeypatch: pytest.Mo
     x = torch.zeros(32, 32, 128)
     torchs = "GRU is exactly torch's, whose kernel is faster than the loop"
     assert Recurrent(GRU(128, 128)).choice(x) == ("torch", torchs)
-    assert Recurrent(Sum(128, 128)).choice(x) == ("scan", "Sum is parallel over time")
+    assert Recurrent(MinGRU(128, 128)).choice(x) == ("scan", "MinGRU is parallel over time")
     halved = Recurrent(Halved(128, 128))
     assert halved.choice(x) == ("loop", "Halved has no faster form: there is no core")
     with backend("native"), pytest.raises(UsageError, match=r"cannot run on the backend 'native': there is no core"):

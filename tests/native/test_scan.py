@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from elman.errors import ElmanError
 
 pytestmark = pytest.mark.skipif(bool(core.why_absent()), reason=core.why_absent())
 
-Array = NDArray[np.generic]
+Array: TypeAlias = NDArray[Any]
 KINDS = [np.float32, np.float64, np.complex64, np.complex128]
 
 
@@ -99,8 +100,9 @@ def test_the_recurrence_and_its_gradients(
     decay = numbers(generator, (1 if constant[0] else batch, 1 if constant[1] else steps, channels), kind)
     values, slope = numbers(generator, shape, kind), numbers(generator, shape, kind)
     initial = numbers(generator, (batch, 1, channels), kind)
-    hidden, by_values = np.full((2, *shape), np.nan, kind)
-    by_decay, by_initial = np.full(decay.shape, np.nan, kind), np.full(initial.shape, np.nan, kind)
+    hidden: Array = np.full(shape, np.nan, kind)
+    by_values = np.full_like(hidden, np.nan)
+    by_decay, by_initial = np.full_like(decay, np.nan), np.full_like(initial, np.nan)
     call = problem(values, reverse, threads)
 
     core.check(core.library().elman_scan(*call, *map(view, (decay, values, initial, hidden))))
@@ -175,7 +177,7 @@ def by_loop(decay: Tensor, values: Tensor, initial: Tensor) -> Tensor:
     return torch.stack(states[1:], 1)
 
 
-LAYOUTS = {
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "time first": lambda x: x.transpose(0, 1).contiguous().transpose(0, 1),
     "channels apart": lambda x: x.transpose(1, 2).contiguous().transpose(1, 2),
     "expanded": lambda x: x[:1].expand_as(x),
@@ -212,10 +214,25 @@ def test_linear_scan_sums_the_gradient_of_what_it_spreads(shape: tuple[int, ...]
 
 def test_linear_scan_leaves_out_gradients_that_nobody_wants() -> None:
     decay, values, initial = torch.rand(2, 5, 3), torch.rand(2, 5, 3, requires_grad=True), torch.rand(2, 3)
-    linear_scan(decay, values, initial).sum().backward()
+    linear_scan(decay, values, initial).sum().backward()  # type: ignore[no-untyped-call]
     assert values.grad is not None
     assert decay.grad is None
     assert initial.grad is None
+
+
+def test_large_results_can_be_changed_in_place_and_outlive_the_scan() -> None:
+    """They lie in memory of the core's."""
+    torch.manual_seed(0)
+    leaves = [torch.rand(1, 3000, 128, requires_grad=True), torch.randn(1, 3000, 128), torch.zeros(128)]
+    hidden = linear_scan(*leaves)
+    expected = by_loop(*leaves)
+    for _ in range(3):  # what these scans leave is used again, not what `hidden` holds
+        linear_scan(leaves[0], leaves[1] + 1, leaves[2])
+    torch.testing.assert_close(hidden, expected)
+    changed = linear_scan(*leaves).mul_(2)
+    torch.testing.assert_close(changed, 2 * expected)
+    slope = torch.randn(hidden.shape)
+    torch.testing.assert_close(*(torch.autograd.grad(y, leaves[0], slope)[0] for y in (linear_scan(*leaves), expected)))
 
 
 @on_every_set

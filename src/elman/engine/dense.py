@@ -1,70 +1,78 @@
 """The dense layer by the core's matrix product: on CPUs where torch's own reaches less than half of what they can."""
 
 import ctypes
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from elman import core
 from elman.engine.kernels import can_run
 from elman.engine.native import CODES, array
 
-WORTHWHILE = 1 << 21  # multiplications, below which the call costs more than the faster product saves
+WORTHWHILE = 1 << 20  # multiplications, below which the call costs more than the faster product saves
+FEWEST_ROWS = 16  # with fewer, arranging the weight for the product costs more than the product
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As `torch.nn.functional.linear`: x (..., k), weight (n, k), bias (n,) -> (..., n); all of its gradients."""
-    rows = x.numel() // max(x.shape[-1], 1)
-    if rows * weight.numel() < WORTHWHILE or not _fits(x, weight, bias):
+    rows = math.prod(x.shape[:-1])
+    if rows < FEWEST_ROWS or rows * weight.numel() < WORTHWHILE or not _fits(x, weight, bias):
         return F.linear(x, weight, bias)
     y: Tensor = _Linear.apply(x.reshape(rows, x.shape[-1]), weight, bias)  # type: ignore[no-untyped-call]
     return y.reshape(*x.shape[:-1], weight.shape[0])
 
 
 def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    given = (x, weight) if bias is None else (x, weight, bias)
     return (
         can_run(x)
         and not torch.is_autocast_enabled("cpu")
+        and all(type(one) in (Tensor, nn.Parameter) and one.is_cpu and one.dtype == x.dtype for one in given)
+        and weight.ndim == 2
+        and x.shape[-1] == weight.shape[1]
+        and (bias is None or bias.shape == weight.shape[:1])
+        and not (
+            torch.compiler.is_compiling() or torch._C._is_tracing()
+        )  # what records a graph sees torch's calls only
         and core.available()
-        and weight.is_cpu
-        and x.dtype == weight.dtype
-        and (bias is None or bias.dtype == x.dtype)
     )
 
 
 class _Linear(torch.autograd.Function):
+    """x (m, k), weight (n, k), bias (n,) or None -> (m, n)."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _product(x, weight.t(), bias)
+        of_x, of_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(x if of_weight else None, weight if of_x else None)
+        return _product(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        of_x, of_weight, of_bias = ctx.needs_input_grad
-        if torch.is_grad_enabled():  # the gradient is to be differentiated in its turn
-            dx, dw = slope @ weight if of_x else None, slope.t() @ x if of_weight else None
-        else:
-            dx, dw = _product(slope, weight, None) if of_x else None, _outer(slope, x) if of_weight else None
-        return dx, dw, slope.sum(0) if of_bias else None
+        again = torch.is_grad_enabled()  # the gradient is to be differentiated in its turn
+        dx = None if weight is None else slope @ weight if again else _product(slope, weight.t())
+        dw = None if x is None else slope.t() @ x if again else _outer(slope, x)
+        return dx, dw, slope.sum(0) if ctx.needs_input_grad[2] else None
 
 
-def _product(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
-    """x (m, k) times a matrix (k, n) of any strides, plus the bias."""
-    x = x.contiguous()
-    y = x.new_empty(x.shape[0], matrix.shape[1])
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (m, k) times the transpose of weight (n, k), which may have any strides, plus the bias."""
+    x = _adjacent(x)
+    y = x.new_empty(x.shape[0], weight.shape[0])
     bias = None if bias is None else bias.contiguous()
     core.check(
         core.library().elman_matmul(
             CODES[x.dtype],
             torch.get_num_threads(),
             x.shape[0],
-            matrix.shape[1],
+            weight.shape[0],
             x.shape[1],
             ctypes.byref(array(x)),
-            ctypes.byref(array(matrix)),
+            ctypes.byref(array(weight)),
             None if bias is None else bias.data_ptr(),
             ctypes.byref(array(y)),
             0,
@@ -75,7 +83,7 @@ def _product(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
 
 def _outer(left: Tensor, right: Tensor) -> Tensor:
     """The sum over rows of left (m, p) times right (m, q): (p, q)."""
-    left, right = left.contiguous(), right.contiguous()
+    left, right = _adjacent(left), _adjacent(right)
     out = left.new_empty(left.shape[1], right.shape[1])
     core.check(
         core.library().elman_outer(
@@ -91,3 +99,8 @@ def _outer(left: Tensor, right: Tensor) -> Tensor:
         )
     )
     return out
+
+
+def _adjacent(rows: Tensor) -> Tensor:
+    """With columns side by side, as the core reads them; rows may lie anywhere."""
+    return rows if rows.stride(1) == 1 else rows.contiguous()

@@ -6,11 +6,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn import Parameter
 
 from elman.cells.cell import Cell
 from elman.cells.scan import loop
 from elman.engine.compile import Compiled, Wanted, compile_cell
 from elman.engine.native import Batch, Tensors, sequence
+from elman.engine.trace import flat
+from elman.errors import UsageError
 from elman.state import State, leaves, unflatten
 
 DTYPES = (torch.float32, torch.float64)
@@ -19,50 +23,72 @@ DTYPES = (torch.float32, torch.float64)
 def can_run(x: Tensor) -> bool:
     """Whether the core can run on such a tensor, here and now; whether it is there and can run the cell are other questions."""
     return (
-        x.device.type == "cpu"
+        type(x) in (Tensor, Parameter)  # others see what torch does to them
+        and x.device.type == "cpu"
         and (x.dtype in DTYPES or torch.is_autocast_enabled("cpu"))
-        and torch._C._functorch.peek_interpreter_stack() is None  # torch.func sees through torch's operations only
+        # torch.func and forward differentiation see through torch's operations only
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and forward_ad._current_level < 0
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     )
 
 
 def run_native(cell: Cell, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
     """Run a cell over time in the core: see `elman.cells.scan.loop`, whose arguments and result these are.
 
-    Under autocast it computes in the type of the cell's weights, and so are its results.
+    Under autocast it computes in the type of the cell's weights, and so are its results. Under autocast to bfloat16 float32
+    products, the gradients of weights among them, round what they multiply to bfloat16 and add up in float32; where the
+    machine has no instructions for it (AVX512_BF16) they stay as they are.
 
-    Raises: Untraceable if the cell's step cannot be compiled.
+    Raises: Untraceable if the cell's step cannot be compiled; UsageError if the input or the state does not fit the cell.
     """
+    if x.shape[0] == 0 or x.shape[1] == 0:
+        return loop(cell, x, state, lengths)
     compiled = compile_cell(cell, state)
+    bfloat16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
     with torch.autocast(x.device.type, enabled=False):
         weights = compiled.traced.weights(cell)
-        dtype = _dtype([*weights, *leaves(state), x])
+        dtype = compiled.traced.dtype
+        _check(x, list(leaves(state)), dtype)
         x = x.to(dtype)
         if not compiled.projects:
             x = cell.project(x)
-        if x.shape[0] == 0 or x.shape[1] == 0:
-            return x.new_zeros(*x.shape[:2], cell.output_size), state
-        y, last = _over_time(compiled, x, [leaf.to(dtype) for leaf in leaves(state)], weights, lengths)
+        y, last = _over_time(compiled, x, [leaf.to(dtype) for leaf in leaves(state)], weights, lengths, bfloat16)
     return y, unflatten(state, iter(last))
 
 
-def _dtype(tensors: Sequence[Tensor]) -> torch.dtype:
-    return next((tensor.dtype for tensor in tensors if tensor.dtype in DTYPES), torch.float32)
+def _check(x: Tensor, state: Sequence[Tensor], dtype: torch.dtype) -> None:
+    for leaf in state:
+        if len(leaf) != len(x):
+            raise UsageError(f"expected a state of {len(x)} rows, as the input has, got {tuple(leaf.shape)}")
+    for what, tensor in (("inputs", x), *(("a state", leaf) for leaf in state)):
+        if torch.promote_types(tensor.dtype, dtype) != dtype:
+            raise UsageError(
+                f"expected {what} of the cell's {dtype}, got {tensor.dtype}: convert one of them, by `.to({dtype})`"
+            )
 
 
 def _over_time(
-    compiled: Compiled, x: Tensor, state: list[Tensor], weights: list[Tensor], lengths: Tensor | None
+    compiled: Compiled,
+    x: Tensor,
+    state: list[Tensor],
+    weights: list[Tensor],
+    lengths: Tensor | None,
+    bfloat16: bool,
 ) -> tuple[Tensor, list[Tensor]]:
     """Outputs and final states; states that never change are given back as they are."""
     shapes = [leaf.shape for leaf in state]
     batch = Batch(
         size=x.shape[0],
         steps=x.shape[1],
-        lengths=None if lengths is None else lengths.to(torch.int64).contiguous(),
+        lengths=None if lengths is None else lengths.to(torch.int64, copy=True),  # the backward pass reads them again
         threads=torch.get_num_threads(),
         dtype=x.dtype,
+        bfloat16=bfloat16,
     )
     call = _Call(compiled, _wanted(compiled, x, state, weights), batch)
-    y, *changed = _OverTime.apply(call, x, *(leaf.flatten(1) for leaf in state), *weights)  # type: ignore[no-untyped-call]
+    y, *changed = _OverTime.apply(call, x, *map(flat, state), *weights)  # type: ignore[no-untyped-call]
     found = dict(zip(call.changing, changed, strict=True))
     names = compiled.program.states
     return y, [
@@ -102,6 +128,14 @@ class _Call:
         program = self.compiled.program
         return *program.inputs, *program.states, *program.weights
 
+    def named(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The tensors of a call by name, as the core reads them: columns side by side, but matrices of weights as they are."""
+        weights = self.compiled.program.weights
+        return {
+            name: tensor if len(weights.get(name, ())) == 2 else _adjacent(tensor)
+            for name, tensor in zip(self.names, (one.resolve_neg() for one in tensors), strict=True)
+        }
+
 
 class _OverTime(torch.autograd.Function):
     """(call, x, *states, *weights) -> (y, *states that change)."""
@@ -110,8 +144,7 @@ class _OverTime(torch.autograd.Function):
     def forward(ctx: Any, call: _Call, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
         ctx.call = call
-        named = dict(zip(call.names, map(_adjacent, tensors), strict=True))
-        y, last, sequences = _forward(call, named)
+        y, last, sequences = _forward(call, call.named(tensors))
         ctx.save_for_backward(*tensors, *sequences)
         return y, *last
 
@@ -119,17 +152,20 @@ class _OverTime(torch.autograd.Function):
     def backward(ctx: Any, *slopes: Tensor | None) -> tuple[Tensor | None, ...]:
         call: _Call = ctx.call
         count = len(call.names)
-        tensors, sequences = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+        saved = ctx.saved_tensors  # once: `torch.utils.checkpoint` computes them again for each time that they are read
+        tensors, sequences = saved[:count], saved[count:]
         if torch.is_grad_enabled():  # the gradient is to be differentiated in its turn
             return None, *_gradients_by_loop(call, tensors, slopes)
-        named = dict(zip(call.names, map(_adjacent, tensors), strict=True))
-        found = _backward(call, named, sequences, slopes)
+        found = _backward(call, call.named(tensors), sequences, slopes)
         return None, *(found.get(name) for name in call.names)
 
 
 def _adjacent(tensor: Tensor) -> Tensor:
-    """The tensor with its columns side by side, as the core reads them; a weight as it is stored."""
-    return tensor if tensor.stride(-1) == 1 or tensor.ndim == 2 else tensor.contiguous()
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def _empty(*shape: int, dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device="cpu")  # whatever the default device is
 
 
 def _forward(call: _Call, named: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
@@ -159,15 +195,16 @@ def _backward(
 ) -> dict[str, Tensor]:
     """The gradients that are wanted, by name."""
     native = call.compiled.plans(call.wanted, call.batch.dtype).backward
-    assert native is not None and call.wanted is not None
+    assert native is not None
+    assert call.wanted is not None
     plan, batch, wanted = native.plan, call.batch, call.wanted
     leaves = plan.leaves
     dy, *after = slopes
     following = dict(zip(call.changing, after, strict=True))
     outputs = _outputs(batch, (operand.size for operand in plan.program.outputs.values()))
-    before = {name: torch.empty(batch.size, width, dtype=batch.dtype) for name, width in leaves.states.items()}
+    before = {name: _empty(batch.size, width, dtype=batch.dtype) for name, width in leaves.states.items()}
     weights = {
-        name: torch.empty(shape, dtype=batch.dtype)
+        name: _empty(*shape, dtype=batch.dtype)
         for name, shape in plan.program.weights.items()
         if name in {one.weight for one in plan.program.gradients}
     }
@@ -193,17 +230,17 @@ def _backward(
 def _outputs(batch: Batch, widths: Iterable[int]) -> list[Tensor]:
     """Room for what a run gives at each step; where there is padding it stays zero."""
     make = torch.empty if batch.lengths is None else torch.zeros
-    return [make(batch.size, batch.steps, width, dtype=batch.dtype) for width in widths]
+    return [make(batch.size, batch.steps, width, dtype=batch.dtype, device="cpu") for width in widths]
 
 
 def _slope(slope: Tensor | None, batch: Batch, width: int) -> Tensor:
     if slope is None:  # the outputs have no part in the loss: only the final state has
-        return torch.zeros(width, dtype=batch.dtype).expand(batch.size, batch.steps, width)
-    return _adjacent(slope)
+        return torch.zeros(width, dtype=batch.dtype, device="cpu").expand(batch.size, batch.steps, width)
+    return _adjacent(slope.resolve_neg())
 
 
 def _dense(slope: Tensor | None) -> Tensor | None:
-    return None if slope is None else slope.contiguous()
+    return None if slope is None else slope.resolve_neg().contiguous()
 
 
 class _TracedStep:
@@ -227,14 +264,20 @@ def _gradients_by_loop(
 ) -> tuple[Tensor | None, ...]:
     """The gradients by all tensors of a call, as functions of these and of the slopes."""
     program = call.compiled.program
-    x, state, weights = tensors[0], tensors[1 : 1 + len(program.states)], tensors[1 + len(program.states) :]
+    # One tensor may come in twice, or be made of another, which is not this function's business: each counts by itself.
+    given = [tensor.view_as(tensor) for tensor in tensors]
+    x, state, weights = given[0], given[1 : 1 + len(program.states)], given[1 + len(program.states) :]
     y, last = loop(_TracedStep(call, weights), x, tuple(state), call.batch.lengths)
     final = dict(zip(program.states, last, strict=True))
     results = [y, *(final[name] for name in call.changing)]
     pairs = [(one, slope) for one, slope in zip(results, slopes, strict=True) if slope is not None]
-    needed = [tensor for tensor in tensors if tensor.requires_grad]
+    needed = [place for place, tensor in enumerate(tensors) if tensor.requires_grad]
     found = torch.autograd.grad(
-        [one for one, _ in pairs], needed, [slope for _, slope in pairs], create_graph=True, allow_unused=True
+        [one for one, _ in pairs],
+        [given[place] for place in needed],
+        [slope for _, slope in pairs],
+        create_graph=True,
+        allow_unused=True,
     )
-    by_tensor = dict(zip(map(id, needed), found, strict=True))
-    return tuple(by_tensor.get(id(tensor)) for tensor in tensors)
+    by_place = dict(zip(needed, found, strict=True))
+    return tuple(by_place.get(place) for place in range(len(tensors)))

@@ -89,14 +89,17 @@ def _same(kind: str) -> Rule:
 SAME = {
     **{kind: kind for kind in POINTWISE if kind not in ("add", "sub", "copy", "pow", "fma", "div")},
     "sgn": "sign",
-    "logical_and": "mul",
     "bitwise_and": "mul",
-    "logical_or": "maximum",
     "bitwise_or": "maximum",
-    "logical_xor": "ne",
     "bitwise_xor": "ne",
 }
 RULES.update({name: _same(kind) for name, kind in SAME.items()})
+
+
+@rule("logical_and", "logical_or", "logical_xor")
+def _logical(build: Builder, at: Call) -> View:
+    kind = SAME[at.name.replace("logical", "bitwise")]
+    return build.pointwise(kind, *(build.pointwise("ne", at[side], 0.0) for side in ("self", "other")))
 
 
 def _formula(function: Callable[[Builder, View], View]) -> Rule:
@@ -494,6 +497,25 @@ def _diagonal(build: Builder, at: Call) -> View:
     return View(view.base, view.offset, (*view.axes[:-2], (Factor(size, step),)))
 
 
+@rule("tril", "triu")
+def _triangle(build: Builder, at: Call) -> View:
+    view, axis = at["self"], len(at["self"].axes) - 2
+    rows, columns = view.shape[-2:]
+    if rows > MOST_PIECES or has_rows(view.axes[-2:]):
+        raise Untraceable(f"a triangle of more than {MOST_PIECES} rows")
+    lines = []
+    for row in range(rows):
+        line = select(view, axis, row)
+        cut = min(max(row + at["diagonal"] + (at.name == "tril"), 0), columns)
+        halves = [build.sliced(line, axis, 0, cut), build.sliced(line, axis, cut, columns)]
+        other = at.name == "tril"  # the half that becomes zeros
+        nothing = _filled(line, axis, (cut, columns - cut)[other], 0.0)
+        if nothing is not None:
+            halves[other] = nothing
+        lines.append(insert_axis(build.concat(halves, axis), axis))
+    return build.concat(lines, axis)
+
+
 @rule("split_with_sizes", "split", "unbind")
 def _split(build: Builder, at: Call) -> list[View]:
     view, axis = at["self"], at["dim"] % len(at["self"].axes)
@@ -585,8 +607,11 @@ def _picked(build: Builder, view: View, axis: int, indices: Sequence[int] | None
     """These places of an axis: runs of neighbours, one after the other."""
     if not indices:
         raise Untraceable("an index by other than one list of numbers")
+    size = view.shape[axis]
+    if not all(-size <= place < size for place in indices):
+        raise Untraceable(f"an index that is not one of {size} places")
     runs: list[list[int]] = []
-    for index in (place % view.shape[axis] for place in indices):
+    for index in (place % size for place in indices):
         if runs and runs[-1][1] == index:
             runs[-1][1] += 1
         else:

@@ -1,9 +1,11 @@
 """A plan in the core, and a run of it over tensors."""
 
 import ctypes
+import threading
 import weakref
 from collections.abc import Sequence
-from ctypes import POINTER, c_double, c_int64, c_void_p
+from concurrent.futures import ThreadPoolExecutor
+from ctypes import POINTER, c_double, c_int, c_int64, c_void_p, pointer
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +14,11 @@ from torch import Tensor
 
 from elman import core
 from elman.engine.plan import Plan
+from elman.engine.program import Operation
 
 NUMPY: dict[torch.dtype, type[np.floating]] = {torch.float32: np.float32, torch.float64: np.float64}
+LONG = 10**9
+"""Work, in numbers touched, from which a run lasts some hundredths of a second or more and can be interrupted."""
 CODES = {torch.float32: core.FLOAT32, torch.float64: core.FLOAT64}
 
 
@@ -27,6 +32,7 @@ class Batch:
         lengths: (size,) int64, contiguous; None: all steps are real.
         threads: at most. Forward and backward run on the same number, and give the same results whenever it is the same.
         dtype: float32 or float64.
+        bfloat16: whether products of float32 may round to it: see `elman.core.has_bfloat16`.
     """
 
     size: int
@@ -34,6 +40,7 @@ class Batch:
     lengths: Tensor | None
     threads: int
     dtype: torch.dtype
+    bfloat16: bool = False
 
     @property
     def real_steps(self) -> int:
@@ -79,6 +86,7 @@ class NativePlan:
         handle = library.elman_plan_create(words.ctypes.data_as(POINTER(c_int64)), len(words), constants)
         core.check(0 if handle else 1)
         self.plan = plan
+        self._work = sum(_work(plan, operation) for operation in plan.program.operations)
         self._handle = handle
         weakref.finalize(self, library.elman_plan_destroy, handle).atexit = False
 
@@ -101,8 +109,33 @@ class NativePlan:
             sequence_initial=_arrays(tensors.sequence_initial),
             matrix_gradients=_pointers(tensors.matrix_gradients or [None] * len(tensors.matrices)),
             vector_gradients=_pointers(tensors.vector_gradients or [None] * len(tensors.vectors)),
+            precision=core.BFLOAT16 if batch.bfloat16 else core.FLOAT32,
         )
+        if batch.real_steps * self._work < LONG or threading.current_thread() is not threading.main_thread():
+            self._run(call)
+        else:
+            self._run_interruptibly(call)
+
+    def _run(self, call: core.Call) -> None:
         core.check(core.library().elman_run(self._handle, ctypes.byref(call)))
+
+    def _run_interruptibly(self, call: core.Call) -> None:
+        """Python looks at signals only between its own instructions: it waits while another thread is in the core."""
+        stop = c_int(0)
+        call.stop = pointer(stop)
+        with ThreadPoolExecutor(1) as other:
+            running = other.submit(self._run, call)
+            try:
+                running.result()
+            except KeyboardInterrupt:
+                stop.value = 1  # the core looks at it between chunks
+                raise
+
+
+def _work(plan: Plan, operation: Operation) -> int:
+    """About how many elements are touched for one row."""
+    read = plan.leaves.matrices[operation.weight][operation.transposed] if operation.kind == "matmul" else 10
+    return operation.size * read
 
 
 def sequence(batch: Batch, width: int) -> Tensor:

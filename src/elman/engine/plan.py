@@ -15,7 +15,7 @@ from elman.engine.homes import Homes, Place, Schedule, Stage, schedule
 from elman.engine.parts import Arranged, Part, Space, arrange, ends_of
 from elman.engine.program import POINTWISE, REDUCTIONS, Argument, Backward, Gradient, Operand, Operation, Program, whole
 
-INTERFACE = 1
+INTERFACE = 2
 """The version of native/core.h that the words are for."""
 
 

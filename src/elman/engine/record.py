@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._decomp import core_aten_decompositions
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -19,7 +20,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
 from elman.cells.cell import Cell
-from elman.cells.wrappers.twin import twin
+from elman.cells.wrappers.twin import tensors_in, twin_with
+from elman.engine.kind import HOOKS, contents
 from elman.engine.lower import OWN
 from elman.engine.views import Untraceable
 from elman.state import State, leaves, unflatten
@@ -71,25 +73,45 @@ def record(cell: Cell, state: State, *, project: bool, rows: int) -> Record:
     """
     kind = _check_cell(cell, state)
     tensors = dict(_named_tensors(cell))
-    if any(one.layout != torch.strided for one in tensors.values()):
-        raise Untraceable("a sparse tensor")
-    with FakeTensorMode(), torch.enable_grad(), torch.autocast("cpu", enabled=False):
-        fakes = [torch.empty_strided(one.shape, one.stride(), dtype=one.dtype) for one in tensors.values()]
+    _check_tensors([*tensors.values(), *leaves(state)])
+    with (
+        temporarily_clear_interpreter_stack(),
+        FakeTensorMode(),
+        torch.enable_grad(),
+        torch.autocast("cpu", enabled=False),
+    ):
+        fakes = [
+            torch.empty_strided(one.shape, one.stride(), dtype=one.dtype, device="cpu") for one in tensors.values()
+        ]
         shapes = [(rows, cell.input_size), *((rows, *leaf.shape[1:]) for leaf in leaves(state))]
-        given = [torch.empty(shape, dtype=kind) for shape in shapes]
+        given = [torch.empty(shape, dtype=kind, device="cpu") for shape in shapes]
         function = _Function(cell, state, [id(one) for one in tensors.values()], project)
         if not project:
             given[0] = _attempt(lambda: function.projected(*fakes, given[0]))
-        with _Watch():
-            _attempt(lambda: function(*fakes, *given))
+        _watch(function, fakes, given)
         graph = _attempt(lambda: _record(function, [*fakes, *given]))
     return Record(graph, tuple(tensors), kind, rows)
+
+
+def _check_tensors(tensors: Sequence[Tensor]) -> None:
+    for one in tensors:
+        if one.layout != torch.strided:
+            raise Untraceable("a sparse tensor")
+        if one.device.type != "cpu":
+            raise Untraceable(f"a tensor on {str(one.device)!r}")
+        if type(one) not in (Tensor, nn.Parameter):
+            raise Untraceable(f"a tensor of a class of its own, {type(one).__name__}")
+
+
+def _with_gradient(fake: Tensor) -> Tensor:
+    """The same in a graph: a step may ask whether it is in one, and hook itself to it."""
+    return fake.detach().requires_grad_().clone() if fake.is_floating_point() else fake
 
 
 def _check_cell(cell: Cell, state: State) -> torch.dtype:
     """The type of the cell's numbers."""
     for path, module in cell.named_modules():
-        if path and any(getattr(module, name) for name in _HOOKS):
+        if path and any(getattr(module, name) for name in HOOKS):
             raise Untraceable(f"a hook on {path!r}")
     for leaf in leaves(state):
         if not leaf.is_floating_point():
@@ -98,9 +120,6 @@ def _check_cell(cell: Cell, state: State) -> torch.dtype:
     if len(kinds) != 1 or not kinds <= set(DTYPES):
         raise Untraceable("weights other than all float32 or all float64")
     return kinds.pop()
-
-
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def _attempt(run: Any) -> Any:
@@ -127,7 +146,13 @@ def _record(function: Any, arguments: list[Tensor]) -> GraphModule:
 @cache
 def _decompositions() -> Mapping[Any, Any]:
     table: dict[Any, Any] = core_aten_decompositions()
-    return {operation: rule for operation, rule in table.items() if operation_name(operation) not in OWN}
+    whole = {
+        *OWN,
+        "eye",
+        "triu",
+        "tril",
+    }  # decomposed, these count in the narrowest type, in which torch cannot calculate
+    return {operation: rule for operation, rule in table.items() if operation_name(operation) not in whole}
 
 
 def operation_name(operation: Any) -> str:
@@ -156,26 +181,54 @@ class _Function:
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
         cell = self._with(tensors)
         x_t, *before = tensors[len(self.ids) :]
+        held = _held(cell)
         y, after = cell.step(cell.project(x_t) if self.project else x_t, unflatten(self.state, iter(before)))
+        if held != _held(cell):
+            raise Untraceable("a step that changes what its cell holds")
         if y.ndim != 2 or [leaf.shape for leaf in leaves(after)] != [leaf.shape for leaf in before]:
             raise Untraceable("an output that is no (batch, features), or a state whose shape changes")
         return [y, *leaves(after)]
 
     def _with(self, tensors: Sequence[Tensor]) -> Cell:
-        cell = twin(self.cell)
-        replacing = dict(zip(self.ids, tensors, strict=False))
-        for module in cell.modules():
-            module.__dict__.update({name: _replaced(value, replacing) for name, value in module.__dict__.items()})
-        return cell
+        return twin_with(self.cell, dict(zip(self.ids, tensors, strict=False)))
+
+
+def _held(cell: Cell) -> Any:
+    """What a step must leave as it is, in the cell: which tensors, and all else."""
+    return contents(cell), [(place, id(tensor)) for place, tensor in _named_tensors(cell)]
+
+
+SMALL = (11, 7)
+"""Sizes of a batch with which a step is tried: one that goes through the batch row by row would not end with a large one."""
+
+
+def _watch(function: "_Function", fakes: Sequence[Tensor], given: Sequence[Tensor]) -> None:
+    """Raises Untraceable if the step does what no record would show: see `_Watch`; or other things in another batch."""
+    counts = set()
+    for rows in (*SMALL, len(given[0])):
+        batch = [one.new_empty(rows, *one.shape[1:]) for one in given]
+        watched = [_with_gradient(one) for one in (*fakes, *batch)]
+        with _Watch() as watch:
+            _attempt(lambda watched=watched: function(*watched))
+        counts.add(watch.count)
+        if len(counts) > 1:
+            raise Untraceable("a step that depends on the size of the batch")
 
 
 class _Watch(TorchFunctionMode):
-    """Raises Untraceable where a gradient is other than that of what is computed: no record of that would show it.
+    """Counts the calls of torch.
+
+    Raises Untraceable where a gradient is other than that of what is computed: no record of that would show it.
 
     Without gradients is computed what is under `no_grad`, and what autograd functions of a cell's own do.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
         if func in _CUTTING:
             raise Untraceable("a gradient that is cut or changed (`detach`, `data`, a hook)")
         result = func(*args, **(kwargs or {}))
@@ -198,30 +251,7 @@ def _named_tensors(cell: nn.Module) -> Iterator[tuple[Place, Tensor]]:
     """Every tensor in the attributes of the cell's modules, once."""
     seen: set[int] = set()
     for path, module in cell.named_modules():
-        own = {name: value for name, value in module.__dict__.items() if name not in ("_parameters", "_buffers")}
-        for name, value in {**module._parameters, **module._buffers, **own}.items():
-            for keys, tensor in _tensors(value):
-                if id(tensor) not in seen:
-                    seen.add(id(tensor))
-                    yield Place(path, name, keys), tensor
-
-
-def _tensors(value: Any) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
-    if isinstance(value, Tensor):
-        yield (), value
-    elif isinstance(value, dict | list | tuple):
-        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
-            for keys, tensor in _tensors(part):
-                yield (key, *keys), tensor
-
-
-def _replaced(value: Any, tensors: Mapping[int, Tensor]) -> Any:
-    """The same with other tensors, by the `id` of those in their place."""
-    if isinstance(value, Tensor):
-        return tensors.get(id(value), value)
-    if not any(id(tensor) in tensors for _, tensor in _tensors(value)):
-        return value
-    if isinstance(value, dict):
-        return {key: _replaced(part, tensors) for key, part in value.items()}
-    parts = [_replaced(part, tensors) for part in value]
-    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        for (name, *keys), tensor in tensors_in(module):
+            if id(tensor) not in seen:
+                seen.add(id(tensor))
+                yield Place(path, name, tuple(keys)), tensor

@@ -38,12 +38,14 @@ class Traced:
         places: of the tensors that its weights are computed from.
         computed: of each weight, the number of such a tensor that it is; else it is the next result of ``compute``.
         compute: computes weights from those tensors; None if there is nothing to compute.
+        dtype: of all numbers.
     """
 
     program: Program
     places: tuple[Place, ...]
     computed: tuple[int | None, ...]
     compute: GraphModule | None
+    dtype: torch.dtype
 
     def weights(self, cell: Cell) -> list[Tensor]:
         """The weights of the program, in its order, from a cell as it is now; differentiable.
@@ -64,11 +66,16 @@ class Traced:
         Returns: the output (batch, output_size) and the leaves of the next state, shaped as those before.
         """
         program = self.program
-        states = {name: leaf.flatten(1) for name, leaf in zip(program.states, leaves, strict=True)}
+        states = dict(zip(program.states, map(flat, leaves), strict=True))
         named = dict(zip(program.weights, weights, strict=True))
         outputs, following, _ = interpret(program, dict.fromkeys(program.inputs, x_t), states, named, TORCH)
         after = [following[name].reshape(leaf.shape) for name, leaf in zip(program.states, leaves, strict=True)]
         return outputs["y"], after
+
+
+def flat(leaf: Tensor) -> Tensor:
+    """A leaf of a state (batch, ...) as (batch, width)."""
+    return leaf.flatten(1) if leaf.ndim > 1 else leaf[:, None]
 
 
 def trace(cell: Cell, state: State, *, project: bool = True) -> Traced:
@@ -149,7 +156,7 @@ class _Lowering:
                 self.values[node] = self._lower(node)
         program = self._program([self._view(node) for node in results])
         places, computed, compute = self._weights()
-        return Traced(program, places, computed, compute)
+        return Traced(program, places, computed, compute, self.dtype)
 
     def _place(self, number: int, node: Node) -> None:
         """A placeholder: a weight, the input or a leaf of the state."""
@@ -196,7 +203,10 @@ class _Lowering:
         if 0 in shape:  # joined to something else, it adds nothing; no other use is possible
             return View(0.0, 0, tuple(whole_axis(size, self.rows) for size in shape))
         try:
-            return RULES[name](self.builder, Call(name, self._arguments(node), shape, self.rows))
+            lowered = RULES[name](self.builder, Call(name, self._arguments(node), shape, self.rows))
+            if name in ("add", "copy") and isinstance(result, Tensor) and result.dtype is torch.bool:
+                return self.builder.pointwise("ne", lowered, 0.0)  # type: ignore[arg-type]
+            return lowered
         except Untraceable as reason:
             raise Untraceable(f"{reason} ({name!r})") from None
 

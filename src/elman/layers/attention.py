@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from elman.cells.padding import check_lengths, real_steps, zero_padding
 from elman.errors import ConfigError, UsageError
+from elman.layers.dense import Dense
 
 Score = Literal["additive", "dot", "general", "concat"]
 SCORES: tuple[Score, ...] = ("additive", "dot", "general", "concat")
@@ -158,8 +159,8 @@ def _softmax(scores: Tensor, seen: Tensor) -> Tensor:
     return scores.masked_fill(~seen, torch.finfo(scores.dtype).min).softmax(-1) * seen
 
 
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    linear = nn.Linear(inputs, outputs, bias=False)
+def _linear(inputs: int, outputs: int) -> Dense:
+    linear = Dense(inputs, outputs, bias=False)
     nn.init.xavier_uniform_(linear.weight)
     return linear
 

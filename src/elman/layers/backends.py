@@ -23,9 +23,12 @@ from elman.errors import SlowWarning, UsageError
 from elman.layers.timings import faster
 from elman.layers.vendor import run_vendor
 from elman.registry import suggest
-from elman.state import State
+from elman.state import State, leaves
 
 BACKENDS = ("auto", "loop", "torch", "scan", "native")
+
+MUCH = 8  # times as many numbers in the state as in the output: seen with a matrix as memory, where the scan takes half the time
+NOT_HERE = "the core runs float32 and float64 on the CPU, outside torch.func and forward differentiation"
 
 _forced: ContextVar[str] = ContextVar("elman_backend", default="auto")
 
@@ -112,25 +115,35 @@ def choose(cell: Cell, x: Tensor, state: State | None = None, lengths: Tensor | 
     """
     forced = _forced.get()
     if forced != "auto":
-        _check_forced(forced, cell, state)
+        _check_forced(forced, cell, x, state)
         return Choice(forced, "forced")
     if x.shape[1] <= 1:  # first, for streams: it asks nothing of the cell
         return Choice("loop", "a single step is fastest as it is")
     name = type(cell).__name__
-    why_not_native = _why_not("native", cell, state) if can_run(x) else "the core runs float tensors on the CPU"
+    why_not_native = _why_not("native", cell, state) if can_run(x) else NOT_HERE
     if not _why_not("torch", cell):
         return _torch_or_native(cell, x, lengths, why_not_native)
-    if not why_not_native:
+    parallel = not _why_not("scan", cell)
+    if not why_not_native and not (parallel and _carries_much(cell, state)):
         return Choice("native", f"{name} is compiled: a program of its step runs in elman's core")
-    if not _why_not("scan", cell):
+    if parallel:
         return Choice("scan", f"{name} is parallel over time")
-    if torch.is_grad_enabled() and core.available():
+    if torch.is_grad_enabled() and core.available() and why_not_native != NOT_HERE:
         _warn_once(f"{name} trains by the plain loop, which is slow: {why_not_native}")
     return Choice("loop", f"{name} has no faster form: {why_not_native}")
 
 
-def _check_forced(forced: str, cell: Cell, state: State | None) -> None:
+def _carries_much(cell: Cell, state: State | None) -> bool:
+    """Whether a step reads and writes far more state than it shows, which a form that is parallel over time need not."""
+    rows = _example(cell) if state is None else state
+    numbers = sum(leaf[0].numel() for leaf in leaves(rows) if len(leaf))
+    return bool(numbers > MUCH * cell.output_size)
+
+
+def _check_forced(forced: str, cell: Cell, x: Tensor, state: State | None) -> None:
     reason = "" if forced == "loop" else _why_not(forced, cell, state)
+    if forced == "native" and not reason and not can_run(x):
+        reason = NOT_HERE
     if reason:
         raise UsageError(
             f"{type(cell).__name__} cannot run on the backend {forced!r}: {reason}. "

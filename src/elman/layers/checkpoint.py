@@ -1,6 +1,6 @@
 """Gradient checkpointing over time: memory of the order of sqrt(T), for the price of a second forward pass."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from math import isqrt
 from typing import Any, TypeAlias
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import get_device_states, set_device_states
 
 from elman.cells.cell import Cell
-from elman.cells.wrappers.twin import twin
+from elman.cells.wrappers.twin import tensors_in, twin, twin_with
 from elman.errors import UsageError
 from elman.layers.backends import run
 from elman.state import State, leaves, unflatten
@@ -35,13 +35,13 @@ def run_checkpointed(choice: str, cell: Cell, x: Tensor, state: State, lengths: 
     # The second pass comes later: perhaps after another call has drawn other masks, in eval mode, or outside
     # `share_of_rows`. It must find the cell and the context of now.
     cell, context = twin(cell), copy_context()
-    weights = [tensor for module in cell.modules() for tensor in _tensors(module.__dict__) if tensor.requires_grad]
+    weights = [tensor for module in cell.modules() for _, tensor in tensors_in(module) if tensor.requires_grad]
     carried = list(leaves(state))
     count = len(carried)
 
     def segment(lengths: Tensor | None) -> Function:
         def steps(x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-            given = _with_weights(cell, dict(zip(map(id, weights), tensors[count:], strict=True)))
+            given = twin_with(cell, dict(zip(map(id, weights), tensors[count:], strict=True)))
             before = unflatten(state, iter(tensors[:count]))
             y, after = context.copy().run(run, choice, given, x, before, lengths)
             return y, *leaves(after)
@@ -57,35 +57,6 @@ def run_checkpointed(choice: str, cell: Cell, x: Tensor, state: State, lengths: 
         outputs.append(y)
         lengths = None if lengths is None else lengths - steps
     return torch.cat(outputs, 1), unflatten(state, iter(carried))
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict | list | tuple):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(part)
-
-
-def _replaced(value: Any, tensors: Mapping[int, Tensor]) -> Any:
-    """The same with other tensors, by the `id` of those in their place."""
-    if isinstance(value, Tensor):
-        return tensors.get(id(value), value)
-    if isinstance(value, dict):
-        return {key: _replaced(part, tensors) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        parts = [_replaced(part, tensors) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    return value
-
-
-def _with_weights(cell: Cell, tensors: Mapping[int, Tensor]) -> Cell:
-    cell = twin(cell)
-    for module in cell.modules():
-        for name, value in list(module.__dict__.items()):
-            if any(id(tensor) in tensors for tensor in _tensors(value)):
-                module.__dict__[name] = _replaced(value, tensors)
-    return cell
 
 
 def _same_conditions(function: Function, device: str) -> Function:

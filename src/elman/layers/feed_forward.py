@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from elman.cells.padding import check_lengths, zero_padding
 from elman.errors import ConfigError
+from elman.layers.dense import Dense
 from elman.layers.dropout import Dropout
 from elman.layers.layer import SequenceLayer
 from elman.state import State
@@ -44,8 +45,8 @@ class FeedForward(SequenceLayer):
         if size < 1 or factor < 1:
             raise ConfigError(f"expected `size` >= 1 and `factor` >= 1, got {size} and {factor}")
         self.gated = gated
-        self.widen = nn.Linear(size, factor * size * (2 if gated else 1))
-        self.narrow = nn.Linear(factor * size, size)
+        self.widen = Dense(size, factor * size * (2 if gated else 1))
+        self.narrow = Dense(factor * size, size)
         self.dropout = Dropout(dropout)
         self.input_size = size
         self.output_size = size

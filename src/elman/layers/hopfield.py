@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from elman.cells.padding import check_lengths, real_steps, zero_padding
 from elman.errors import ConfigError, UsageError
+from elman.layers.dense import Dense
 from elman.layers.layer import SequenceLayer
 from elman.state import State
 
@@ -207,9 +208,9 @@ def _weights(queries: Tensor, patterns: Tensor, beta: float, real: Tensor | None
     return scores.softmax(-1)
 
 
-def _projection(input_size: int, output_size: int) -> nn.Linear:
+def _projection(input_size: int, output_size: int) -> Dense:
     """Without bias, so that nothing found in memory stays zeros."""
-    linear = nn.Linear(input_size, output_size, bias=False)
+    linear = Dense(input_size, output_size, bias=False)
     nn.init.xavier_uniform_(linear.weight)
     return linear
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from elman.cells.padding import check_lengths, real_steps, zero_padding
 from elman.errors import ConfigError
+from elman.layers.dense import Dense
 from elman.layers.layer import SequenceLayer
 from elman.state import State
 
@@ -47,9 +48,7 @@ class Pooling(SequenceLayer):
         self.output_size = input_size
         self.register_buffer("_none", torch.zeros(input_size), persistent=False)  # follows the model's type and device
         if mode == "attention":
-            self.score = nn.Sequential(
-                nn.Linear(input_size, input_size), nn.Tanh(), nn.Linear(input_size, 1, bias=False)
-            )
+            self.score = nn.Sequential(Dense(input_size, input_size), nn.Tanh(), Dense(input_size, 1, bias=False))
 
     def initial_state(self, batch_size: int) -> State:
         if self.mode == "last":

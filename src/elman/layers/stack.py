@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from elman.cells.padding import check_lengths, zero_padding
 from elman.errors import ConfigError
+from elman.layers.dense import Dense
 from elman.layers.dropout import Dropout
 from elman.layers.layer import SequenceLayer
 from elman.state import State
@@ -109,8 +110,8 @@ class Stack(SequenceLayer):
         return y
 
 
-def _gate(size: int) -> nn.Linear:
-    gate = nn.Linear(size, size)
+def _gate(size: int) -> Dense:
+    gate = Dense(size, size)
     nn.init.xavier_uniform_(gate.weight)
     nn.init.constant_(gate.bias, CARRY_BIAS)
     return gate

@@ -5,6 +5,7 @@ import math
 from torch import Tensor, nn
 
 from elman.layers.causal_convolution import CausalConvolution
+from elman.layers.dense import Dense
 from elman.layers.dropout import Dropout
 from elman.models.encoder import Encoder, check_positive, initial_states, register, run_blocks
 from elman.state import State
@@ -17,7 +18,7 @@ class ConvolutionBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(size)
         self.convolution = CausalConvolution(size, size, kernel)
-        self.mix = nn.Linear(size, size)
+        self.mix = Dense(size, size)
         self.dropout = Dropout(dropout)
         # What `layers` of them add together then has the size of what one would.
         nn.init.xavier_normal_(self.mix.weight, gain=1 / math.sqrt(layers))
@@ -60,7 +61,7 @@ class CNN(Encoder):
         super().__init__(input_size, hidden_size, layers=layers, dropout=dropout)
         check_positive(kernel=kernel)
         self.reach = 1 + layers * (kernel - 1)
-        self.read = nn.Linear(input_size, hidden_size)
+        self.read = Dense(input_size, hidden_size)
         self.blocks = nn.ModuleList(ConvolutionBlock(hidden_size, kernel, dropout, layers) for _ in range(layers))
         self.norm = nn.LayerNorm(hidden_size)
         nn.init.xavier_normal_(self.read.weight)

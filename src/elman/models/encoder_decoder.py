@@ -11,6 +11,7 @@ from elman.cells.padding import check_lengths, zero_padding
 from elman.errors import ConfigError, UsageError
 from elman.layers import SequenceLayer, Stack, at_end
 from elman.layers.attention import Attention, Memory, Place, Score
+from elman.layers.dense import Dense
 from elman.layers.dropout import Dropout
 from elman.layers.pyramid import Pyramid
 from elman.models.build import EncoderConfig, build_encoder
@@ -153,10 +154,10 @@ class EncoderDecoder(Model):
         while len(layers) < (above.layers or 1):
             layers.append(_layer(above, layers[-1].output_size + memory_size))
         self.layers = nn.ModuleList(layers)
-        self.bridges = nn.ModuleList(nn.Linear(2 * memory_size, layer.input_size) for layer in layers)
+        self.bridges = nn.ModuleList(Dense(2 * memory_size, layer.input_size) for layer in layers)
         self.attention = Attention(score, layers[0].output_size, memory_size, place=place, window=window)
-        self.combine = nn.Linear(layers[-1].output_size + memory_size, embedding_size)
-        self.output = nn.Linear(embedding_size, target_vocabulary_size)
+        self.combine = Dense(layers[-1].output_size + memory_size, embedding_size)
+        self.output = Dense(embedding_size, target_vocabulary_size)
         nn.init.zeros_(self.output.bias)
         if tied:
             self.output.weight = self.embedding.weight

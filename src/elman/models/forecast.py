@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from elman.layers.dense import Dense
 from elman.layers.dropout import Dropout
 from elman.layers.running import Running, RunningStatistics
 from elman.models.build import EncoderConfig, build_encoder, wanted
@@ -41,13 +42,13 @@ class Member(nn.Module):
         masked = "mask" in wanted(encoder)
         self.encoder = build_encoder(encoder, input_size * (1 + masked), reads=("x", "mask") if masked else ("x",))
         self.dropout = Dropout(dropout)
-        self.context = nn.Linear(self.encoder.output_size, horizon * context_size)
+        self.context = Dense(self.encoder.output_size, horizon * context_size)
         self.ahead = nn.Sequential(
-            nn.Linear(known, 2 * context_size), nn.GELU(), nn.Linear(2 * context_size, context_size)
+            Dense(known, 2 * context_size), nn.GELU(), Dense(2 * context_size, context_size)
         ) if known else None  # fmt: skip
-        self.seasonal = nn.Linear(seasonal, context_size, bias=False)
-        self.mix = nn.Linear(context_size, context_size)
-        self.output = nn.Linear(context_size, outputs)
+        self.seasonal = Dense(seasonal, context_size, bias=False)
+        self.mix = Dense(context_size, context_size)
+        self.output = Dense(context_size, outputs)
         nn.init.normal_(self.output.weight, std=0.01)
         nn.init.zeros_(self.output.bias)
 

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from elman.layers.dense import Dense
 from elman.layers.dropout import Dropout
 from elman.models.build import EncoderConfig, build_encoder
 from elman.models.model import Model, Tensors, register
@@ -50,7 +51,7 @@ class LanguageModel(Model):
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         self.encoder = build_encoder(EncoderConfig(**encoder), embedding_size)
         self.dropout = Dropout(dropout)
-        self.output = nn.Linear(self.encoder.output_size, vocabulary_size)
+        self.output = Dense(self.encoder.output_size, vocabulary_size)
         self.causal = self.encoder.causal
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         nn.init.zeros_(self.output.bias)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elman.layers.completed import joined_width
+from elman.layers.dense import Dense
 from elman.layers.dropout import Dropout
 from elman.layers.pooling import Mode, Pooling
 from elman.models.build import EncoderConfig, build_encoder
@@ -61,7 +62,7 @@ class Member(nn.Module):
         self.embedding = embedding
         self.encoder = build_encoder(encoder, width, reads=reads)
         self.pooling = Pooling(pooling, self.encoder.output_size)
-        self.output = nn.Linear(self.encoder.output_size, outputs)
+        self.output = Dense(self.encoder.output_size, outputs)
         nn.init.zeros_(self.output.bias)
 
     def initial_state(self, batch_size: int) -> State:

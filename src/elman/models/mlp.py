@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from elman.errors import ConfigError
 from elman.layers.causal_convolution import CausalConvolution
+from elman.layers.dense import Dense
 from elman.layers.dropout import Dropout
 from elman.models.encoder import Encoder, register
 from elman.registry import suggest
@@ -56,7 +57,7 @@ class MLP(Encoder):
         self.window = CausalConvolution(input_size, hidden_size, window)
         self.activation = ACTIVATIONS[activation]()
         self.dropout = Dropout(dropout)
-        self.layers = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in range(layers - 1))
+        self.layers = nn.ModuleList(Dense(hidden_size, hidden_size) for _ in range(layers - 1))
         for linear in [self.window.convolution, *self.layers]:
             nn.init.kaiming_normal_(linear.weight, nonlinearity="linear" if activation == "none" else "relu")
             nn.init.zeros_(linear.bias)

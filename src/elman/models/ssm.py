@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from elman.cells.padding import zero_padding
 from elman.cells.scan import linear_scan
 from elman.layers.causal_convolution import CausalConvolution
+from elman.layers.dense import Dense
 from elman.layers.dropout import Dropout
 from elman.models.encoder import Encoder, check_positive, initial_states, register, run_blocks
 from elman.state import State
@@ -34,13 +35,13 @@ class SelectiveBlock(nn.Module):
         inner, rank = expand * size, math.ceil(size / 16)
         self.parts = (rank, state_size, state_size)
         self.norm = nn.RMSNorm(size, eps=EPSILON)
-        self.from_input = nn.Linear(size, 2 * inner, bias=False)
+        self.from_input = Dense(size, 2 * inner, bias=False)
         self.convolution = CausalConvolution(inner, inner, kernel, groups=inner)
-        self.select = nn.Linear(inner, sum(self.parts), bias=False)
-        self.step_size = nn.Linear(rank, inner)
+        self.select = Dense(inner, sum(self.parts), bias=False)
+        self.step_size = Dense(rank, inner)
         self.log_decay = nn.Parameter(torch.arange(1.0, state_size + 1).log().repeat(inner, 1))
         self.skip = nn.Parameter(torch.ones(inner))
-        self.mix = nn.Linear(inner, size, bias=False)
+        self.mix = Dense(inner, size, bias=False)
         self.dropout = Dropout(dropout)
         nn.init.xavier_normal_(self.from_input.weight)
         # What `layers` of them add together then has the size of what one would.
@@ -114,7 +115,7 @@ class SSM(Encoder):
         super().__init__(input_size, hidden_size, layers=layers, dropout=dropout)
         check_positive(state_size=state_size, expand=expand, kernel=kernel)
         self.reach = None
-        self.read = nn.Linear(input_size, hidden_size)
+        self.read = Dense(input_size, hidden_size)
         self.blocks = nn.ModuleList(
             SelectiveBlock(
                 hidden_size, state_size=state_size, expand=expand, kernel=kernel, dropout=dropout, layers=layers

@@ -7,6 +7,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from elman.cells.masks import keep_mask
 from elman.layers.causal_convolution import CausalConvolution
+from elman.layers.dense import Dense
 from elman.layers.dropout import Dropout
 from elman.models.encoder import Encoder, check_positive, initial_states, register, run_blocks
 from elman.state import State
@@ -44,7 +45,7 @@ class TemporalBlock(nn.Module):
         self.second.convolution.weight.data.div_(math.sqrt(layers))
         weight_norm(self.first.convolution)
         weight_norm(self.second.convolution)
-        self.around = nn.Identity() if input_size == hidden_size else nn.Linear(input_size, hidden_size)
+        self.around = nn.Identity() if input_size == hidden_size else Dense(input_size, hidden_size)
         self.dropout = dropout
 
     def initial_state(self, batch_size: int) -> State:

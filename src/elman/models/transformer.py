@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from elman.errors import ConfigError
+from elman.layers.dense import Dense
 from elman.layers.dropout import Dropout
 from elman.layers.history import extend
 from elman.models.encoder import Encoder, check_positive, register
@@ -98,7 +99,7 @@ class Transformer(Encoder):
         self.reach = 1 + layers * (window - 1)
         self.window = window
         self.heads = _heads(heads, hidden_size)
-        self.read = nn.Linear(input_size, hidden_size)
+        self.read = Dense(input_size, hidden_size)
         self.blocks = nn.ModuleList(
             TransformerBlock(hidden_size, self.heads, feed_forward, dropout, layers) for _ in range(layers)
         )
@@ -144,8 +145,8 @@ class TransformerBlock(nn.Module):
         super().__init__()
         self.heads = heads
         self.attention_norm, self.norm = nn.LayerNorm(size), nn.LayerNorm(size)
-        self.project = nn.Linear(size, 3 * size)
-        self.mix = nn.Linear(size, size)
+        self.project = Dense(size, 3 * size)
+        self.mix = Dense(size, size)
         self.feed_forward = TransformerFeedForward(size, feed_forward)
         self.dropout = Dropout(dropout)
         for block in self.project.weight.chunk(3):
@@ -173,8 +174,8 @@ class TransformerFeedForward(nn.Module):
         super().__init__()
         self.gated = kind == "swiglu"
         units = math.ceil(8 * size / 3) if self.gated else 4 * size
-        self.up = nn.Linear(size, 2 * units if self.gated else units)
-        self.down = nn.Linear(units, size)
+        self.up = Dense(size, 2 * units if self.gated else units)
+        self.down = Dense(units, size)
         for block in self.up.weight.chunk(1 + self.gated):
             nn.init.kaiming_normal_(block, nonlinearity="relu")
         nn.init.kaiming_normal_(self.down.weight, nonlinearity="linear")

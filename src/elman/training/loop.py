@@ -15,6 +15,7 @@ from elman.training.checkpoint import NEVER, Checkpoints
 from elman.training.config import TrainingConfig
 from elman.training.history import History, Validation
 from elman.training.interrupt import Interrupt, deferred
+from elman.training.memory import memory_kept
 from elman.training.phase import Phase, carry
 from elman.training.plan import Plan
 from elman.training.processes import ALONE, Processes
@@ -45,7 +46,7 @@ def fit(
     training = Phase("train", model, task, config, config.learning_rate, plan.updates, processes=processes)
     checkpoints.resume(history, best)
     checkpoints.resume_phase(training)
-    with settled(model, task, history, best, callbacks), deferred() as interrupt:
+    with memory_kept(), settled(model, task, history, best, callbacks), deferred() as interrupt:
         for callback in callbacks:
             callback.start(history)
         while not history.done:

@@ -166,6 +166,12 @@ def test_native_agrees_with_the_loop(name: str, direction: Literal["forward", "b
 
 @needs_native
 @pytest.mark.parametrize("name", CASES)
+def test_many_units(name: str) -> None:
+    assert_agreement(Recurrent(random_cell(name, 5, 260)), Call(batch=2, time=3))
+
+
+@needs_native
+@pytest.mark.parametrize("name", CASES)
 def test_an_update_of_the_weights_is_seen(name: str) -> None:
     layer = Recurrent(random_cell(name))
     assert_agreement(layer, Call())
