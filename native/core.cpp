@@ -211,7 +211,8 @@ struct Product {
     const Rows<const T> own_x{x.data + range.begin * x.stride, x.stride};
     const Rows<T> own_y{y.data + range.begin * y.stride, y.stride};
     const Rows<const T> addend = accumulate ? Rows<const T>{own_y.data, own_y.stride} : Rows<const T>{bias, 0};
-    table.matmul(range.size(), n, k, own_x, packed, addend, own_y, scratch + size_t(part) * scratch_size);
+    Ahead nothing{};
+    table.matmul(range.size(), n, k, own_x, packed, addend, own_y, scratch + size_t(part) * scratch_size, nothing);
     if (!accumulate || !bias) return;
     for (int64_t row = 0; row < range.size(); ++row)
       for (int64_t column = 0; column < n; ++column) own_y.data[row * y.stride + column] += bias[column];

@@ -21,6 +21,7 @@ constexpr int OUTER_ROWS = 6;
 #endif
 constexpr int OUTER_VECTORS = ACCUMULATORS / OUTER_ROWS;
 constexpr int MOST_ROWS = 12;
+constexpr int64_t LINE_BYTES = 64;  // of the cache
 
 constexpr int64_t BLOCK_K = 512;            // rows of a panel, in factors, that are used together
 constexpr int64_t BLOCK_BYTES = 384 << 10;  // of the left side, in the second-level cache
@@ -97,10 +98,21 @@ struct Grouped {
   ELMAN_INLINE const T &at(int row, int64_t k) const { return data[k * OUTER_ROWS + row]; }
 };
 
+// The next lines of what is wanted soon, at most so many; one that is here if no more is wanted.
+ELMAN_INLINE Ahead::Stretch take(Ahead &ahead, int64_t lines, const void *here) {
+  if (ahead.next == ahead.past) return {static_cast<const char *>(here), 1};
+  Ahead::Stretch &stretch = *ahead.next;
+  const Ahead::Stretch taken{stretch.start, smaller(lines, stretch.lines)};
+  stretch.start += taken.lines * LINE_BYTES;
+  stretch.lines -= taken.lines;
+  if (stretch.lines == 0) ++ahead.next;
+  return taken;
+}
+
 // c (rows, columns) = left (rows, k) * panel (k, columns) + addend; k counts factors.
 template <class Form, class Left, int rows, int width>
 void tile(int64_t k, int64_t columns, Left left, const FactorOf<Form> *panel, Rows<const NumberOf<Form>> addend,
-          Rows<NumberOf<Form>> c) {
+          Rows<NumberOf<Form>> c, Ahead &ahead) {
   using T = NumberOf<Form>;
   using Factor = FactorOf<Form>;
   constexpr int lanes = LANES<T>;
@@ -111,7 +123,9 @@ void tile(int64_t k, int64_t columns, Left left, const FactorOf<Form> *panel, Ro
     for (int v = 0; v < width; ++v) __builtin_prefetch(result.data + row * result.stride + v * lanes);
 
   Vector<T> sums[rows][width] = {};
+  const Ahead::Stretch wanted = take(ahead, k, panel);
   for (int64_t i = 0; i < k; ++i) {
+    __builtin_prefetch(wanted.start + smaller(i, wanted.lines - 1) * LINE_BYTES);
     Vector<Factor> right[width];
 #pragma GCC unroll 4
     for (int v = 0; v < width; ++v) right[v] = load(panel + (i * width + v) * lanes);
@@ -136,7 +150,7 @@ void tile(int64_t k, int64_t columns, Left left, const FactorOf<Form> *panel, Ro
 
 template <class Form, class Left>
 using Tile = void (*)(int64_t k, int64_t columns, Left left, const FactorOf<Form> *panel, Rows<const NumberOf<Form>> addend,
-                      Rows<NumberOf<Form>> c);
+                      Rows<NumberOf<Form>> c, Ahead &ahead);
 
 // All tiles of one kind of left side, by width and rows.
 template <class Form, class Left>
@@ -270,7 +284,7 @@ void pack(int64_t k, int64_t n, const NumberOf<Form> *matrix, int64_t k_stride, 
 // One panel of the result, for some rows; k counts factors.
 template <class Form>
 void matmul_panel(int64_t m, int64_t columns, int64_t k, int64_t width, Rows<const FactorOf<Form>> a,
-                  const FactorOf<Form> *panel, Rows<const NumberOf<Form>> addend, Rows<NumberOf<Form>> c) {
+                  const FactorOf<Form> *panel, Rows<const NumberOf<Form>> addend, Rows<NumberOf<Form>> c, Ahead &ahead) {
   using T = NumberOf<Form>;
   using Left = Strided<FactorOf<Form>>;
   const Shares slices(larger(k, 1), BLOCK_K), rows(m, Left::most_rows(int(width)));
@@ -281,7 +295,8 @@ void matmul_panel(int64_t m, int64_t columns, int64_t k, int64_t width, Rows<con
       const int64_t row = rows.start(part);
       tiles<Form, Left>(width, rows.length(part))(
           length, columns, {a.data + row * a.stride + begin, a.stride}, panel + begin * width * LANES<T>,
-          {start.data ? start.data + row * start.stride : nullptr, start.stride}, {c.data + row * c.stride, c.stride});
+          {start.data ? start.data + row * start.stride : nullptr, start.stride}, {c.data + row * c.stride, c.stride},
+          ahead);
     }
   }
 }
@@ -299,7 +314,7 @@ size_t matmul_scratch(int64_t m, int64_t k) {
 
 template <class Form>
 void matmul(int64_t m, int64_t n, int64_t k, Rows<const NumberOf<Form>> a, const NumberOf<Form> *packed,
-            Rows<const NumberOf<Form>> addend, Rows<NumberOf<Form>> c, NumberOf<Form> *scratch) {
+            Rows<const NumberOf<Form>> addend, Rows<NumberOf<Form>> c, NumberOf<Form> *scratch, Ahead &ahead) {
   using T = NumberOf<Form>;
   const Shares panels = panels_of<T>(n, PANEL_VECTORS), blocks(m, block_rows<Form>(k));
   const FactorOf<Form> *const factors_of = as_factors<Form>(const_cast<T *>(packed));
@@ -311,7 +326,7 @@ void matmul(int64_t m, int64_t n, int64_t k, Rows<const NumberOf<Form>> a, const
       matmul_panel<Form>(rows, n - first, factors<Form>(k), panels.length(panel), left,
                          factors_of + first * factors<Form>(k),
                          {addend.data ? addend.data + row * addend.stride + first : nullptr, addend.stride},
-                         {c.data + row * c.stride + first, c.stride});
+                         {c.data + row * c.stride + first, c.stride}, ahead);
     }
   }
 }
@@ -347,13 +362,14 @@ void outer_block(int64_t m, int64_t p, int64_t q, const FactorOf<Form> *groups, 
                  Rows<NumberOf<Form>> out) {
   using T = NumberOf<Form>;
   const Shares panels = panels_of<T>(q, OUTER_VECTORS);
+  Ahead nothing{};
   for (int64_t panel = 0; panel < panels.parts; ++panel) {
     const int64_t first = panels.start(panel) * LANES<T>;
     for (int64_t row = 0; row < p; row += OUTER_ROWS) {
       T *const result = out.data + row * out.stride + first;
       tiles<Form, Grouped<FactorOf<Form>>>(panels.length(panel), smaller(OUTER_ROWS, p - row))(
           m, q - first, {groups + row / OUTER_ROWS * group_size(m)}, packed + first * m, {result, out.stride},
-          {result, out.stride});
+          {result, out.stride}, nothing);
     }
   }
 }

@@ -46,6 +46,15 @@ struct ScanBackward {
   Series<T> decay_gradient, value_gradient, initial_gradient;
 };
 
+// Memory that is wanted soon. Products ask for it while they compute, a cache line at a time, so that nobody waits for it then.
+struct Ahead {
+  struct Stretch {
+    const char *start;
+    int64_t lines;  // at least one
+  };
+  Stretch *next, *past;  // of an array; products change it
+};
+
 // Products of matrices (gemm.hpp). Sizes of memory are in elements of T; scratch is aligned to 64 bytes.
 template <class T>
 struct Products {
@@ -54,7 +63,8 @@ struct Products {
   void (*pack)(int64_t k, int64_t n, const T *matrix, int64_t k_stride, int64_t n_stride, T *packed);
   // c (m, n) = a (m, k) * packed + addend; addend.data may be null, and c itself. matmul_scratch does not shrink as m grows.
   size_t (*matmul_scratch)(int64_t m, int64_t k);
-  void (*matmul)(int64_t m, int64_t n, int64_t k, Rows<const T> a, const T *packed, Rows<const T> addend, Rows<T> c, T *scratch);
+  void (*matmul)(int64_t m, int64_t n, int64_t k, Rows<const T> a, const T *packed, Rows<const T> addend, Rows<T> c, T *scratch,
+                 Ahead &ahead);
   // out (p, q) += sum over r < m of left[r][p] * right[r][q]. outer_scratch does not shrink as m grows.
   size_t (*outer_scratch)(int64_t m, int64_t p, int64_t q);
   void (*outer)(int64_t m, int64_t p, int64_t q, Rows<const T> left, Rows<const T> right, Rows<T> out, T *scratch);

@@ -15,6 +15,7 @@ namespace elman {
 namespace {
 
 constexpr int64_t LARGEST = int64_t(1) << 30;  // of a width or stride: products of two cannot overflow
+constexpr int64_t TILE_ROWS = 8;                // of a tile, at least
 constexpr int64_t TILE_BYTES = 32 << 10;       // what a stage of instructions touches at once: it stays in the first-level cache
 
 #define ELMAN_OPERAND_COUNT(name, count, ...) count,
@@ -128,7 +129,7 @@ class Decoder {
       const bool is_one_row = space == ELMAN_CONSTANT || space == ELMAN_VECTOR;
       for (size_t index = 0; index < sections[space]->size(); ++index) {
         const int64_t columns = (*sections[space])[index];
-        const int64_t stride = is_one_row ? 0 : padded_width(plan_.dtype, columns);
+        const int64_t stride = is_one_row ? 0 : columns == 1 ? 1 : padded_width(plan_.dtype, columns);
         plan_.places.push_back({space, int64_t(index), columns, stride, {false, false, false}, false});
       }
     }
@@ -310,7 +311,7 @@ class Decoder {
     read_whole(allowed, instruction, low, high);
   }
 
-  // As many rows as leave what the stage touches in the cache, at least one.
+  // As many rows as leave what the stage touches in the cache, but enough that it pays to begin each instruction.
   void choose_tile(Stage &stage) {
     std::vector<int64_t> touched;
     bool uses_tiles = false;
@@ -322,7 +323,7 @@ class Decoder {
       }
     int64_t row_bytes = 1;
     for (int64_t place : touched) row_bytes += plan_.places[place].stride * int64_t(plan_.element_size());
-    stage.tile_rows = std::max<int64_t>(1, TILE_BYTES / row_bytes);
+    stage.tile_rows = std::max(TILE_ROWS, TILE_BYTES / row_bytes);
     if (uses_tiles) plan_.tile_rows = std::max(plan_.tile_rows, stage.tile_rows);
   }
 

@@ -16,7 +16,7 @@ struct Place {
   int space;
   int64_t index;
   int64_t width;
-  int64_t stride;          // from row to row: the width rounded up to 64 bytes; 0: one row for all
+  int64_t stride;          // from row to row: 1, or the width rounded up to 64 bytes; 0: one row for all
   bool is_used[PARTS];     // by stages of this part
   bool is_differentiated;  // read by `gradients`
 };

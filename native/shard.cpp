@@ -30,6 +30,9 @@ ShardRun<T>::ShardRun(const Plan &plan, const elman_call &call, const Shard &sha
     const bool is_state = space == ELMAN_STATE || space == ELMAN_NEXT;
     const bool moves = space == ELMAN_INPUT || space == ELMAN_CHUNK || space == ELMAN_SEQUENCE || space == ELMAN_PREVIOUS;
     if (is_state || (moves && plan.places[i].is_used[STEP])) moving_.push_back(int64_t(i));
+    const bool is_kept = space == ELMAN_SEQUENCE || space == ELMAN_PREVIOUS ||
+                         (space == ELMAN_NEXT && plan.states[plan.places[i].index].sequence >= 0);
+    if (is_kept && plan.places[i].is_used[STEP]) far_.push_back(int64_t(i));
   }
 }
 
@@ -217,6 +220,7 @@ void ShardRun<T>::run_chunk() {
     for (int64_t step = past_; step-- > first_;) run_step(step);
   else
     for (int64_t step = first_; step < past_; ++step) run_step(step);
+  ahead_ = {};
   point_at_chunk();
   run_stages(plan_.parts[AFTER], rows);
   add_gradients();
@@ -262,6 +266,22 @@ T *ShardRun<T>::state_at_step(const Place &place, int64_t step) const {
   return step ? sequence_at(sequence, step - 1) : base_[plan_.place(ELMAN_STATE, place.index)];
 }
 
+// Lets the products of this step ask for what the instructions after them go far for: those of this step, or, where it begins
+// with instructions, those of the next.
+template <class T>
+void ShardRun<T>::look_ahead(int64_t step) {
+  const std::vector<Stage> &stages = plan_.parts[STEP];
+  if (!stages.empty() && !stages.front().is_product) step += plan_.reverse ? -1 : 1;
+  stretches_.clear();
+  if (step >= 0 && shard_.active(step))
+    for (int64_t i : far_) {
+      const Place &place = plan_.places[i];
+      const int64_t bytes = shard_.active(step) * place.stride * int64_t(sizeof(T));
+      stretches_.push_back({reinterpret_cast<const char *>(at_step(place, step)), (bytes + 63) / 64});
+    }
+  ahead_ = {stretches_.data(), stretches_.data() + stretches_.size()};
+}
+
 template <class T>
 void ShardRun<T>::run_step(int64_t step) {
   const int64_t rows = shard_.active(step), later = shard_.active(step + 1);
@@ -270,6 +290,7 @@ void ShardRun<T>::run_step(int64_t step) {
   if (plan_.reverse && later < rows)
     for (int64_t i = 0; i < int64_t(plan_.states.size()); ++i)
       gather_rows(call_.initial[i], place_of(ELMAN_STATE, i), later, rows, places_[plan_.place(ELMAN_STATE, i)]);
+  look_ahead(step);
   run_stages(plan_.parts[STEP], rows);
   if (plan_.reverse && step == 0) write_final(0, rows, true);
   if (!plan_.reverse && later < rows) write_final(later, rows, true);
@@ -297,7 +318,8 @@ void ShardRun<T>::run_product(const Product &product, int64_t rows) {
   Rows<const T> addend{nullptr, 0};
   if (product.has_addend) addend = {address(product.addend, 0), product.addend.stride};
   kernels_.matmul(rows, product.n, product.k, {address(product.input, 0), product.input.stride},
-                  weights_.packed[product.packed], addend, {address(product.result, 0), product.result.stride}, scratch_);
+                  weights_.packed[product.packed], addend, {address(product.result, 0), product.result.stride}, scratch_,
+                  ahead_);
 }
 
 template <class T>

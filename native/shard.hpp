@@ -84,6 +84,7 @@ class ShardRun {
   T *at_step(const Place &place, int64_t step) const;
   T *state_at_step(const Place &place, int64_t step) const;
   void run_step(int64_t step);
+  void look_ahead(int64_t step);
 
   void run_stages(const std::vector<Stage> &stages, int64_t rows);
   void run_product(const Product &product, int64_t rows);
@@ -120,6 +121,9 @@ class ShardRun {
   std::vector<T *> base_;      // of each place
   std::vector<T *> places_;    // of each place, at the rows that run now
   std::vector<int64_t> moving_;  // places that lie elsewhere at each step
+  std::vector<int64_t> far_;     // those of them that are kept over all of time, and hardly in the cache when their turn comes
+  std::vector<Ahead::Stretch> stretches_;
+  Ahead ahead_{};
   std::vector<T *> shifted_;   // of each sequence: the rows of a chunk one step earlier, where they do not lie one after the other
   std::vector<T *> matrix_gradients_, vector_gradients_;
   T *scratch_ = nullptr;  // of the products

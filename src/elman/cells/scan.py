@@ -1,7 +1,6 @@
 """A cell over time: the plain loop that defines every recurrence, the parallel scan of one that is linear in its state,
 and the reversal of padded sequences."""
 
-import ctypes
 from collections.abc import Sequence
 from functools import reduce
 from math import isqrt
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from elman import core
+from elman.cells.memory import empty
 from elman.state import where
 
 S = TypeVar("S")
@@ -128,9 +128,6 @@ _CORE_TYPES = {
 }  # its dtype, and whether numbers are complex
 
 
-_LARGE = 1 << 20  # bytes, from which on memory is worth keeping
-
-
 def _runs_in_core(*tensors: Tensor) -> bool:
     """Whether the core can read these tensors: that there are numbers in memory, and nobody records what torch does."""
     return (
@@ -144,7 +141,7 @@ def _runs_in_core(*tensors: Tensor) -> bool:
 
 def _core_scan(decay: Tensor, values: Tensor, initial: Tensor, backward_in_time: bool) -> Tensor:
     """What `_scan` fills. The decay may have one time step for all."""
-    hidden = _core_empty(values)
+    hidden = empty(values.shape, values.dtype)
     batch, time = values.shape[:2]
     rows = [_adjacent(_spread(decay, values)), _adjacent(values), _adjacent(initial[:, None]), _adjacent(hidden)]
     sizes = (batch, time, rows[1].shape[2])
@@ -157,29 +154,15 @@ def _core_gradients(
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """The gradients by decay, if wanted, values and initial state, in one pass."""
     spread = _spread(decay, hidden)
-    gradients = _core_empty(spread) if by_decay else None
-    total = _core_empty(hidden)
-    grad_initial = _core_empty(initial)
+    gradients = empty(spread.shape, spread.dtype) if by_decay else None
+    total = empty(hidden.shape, hidden.dtype)
+    grad_initial = empty(initial.shape, initial.dtype)
     read = [_adjacent(tensor) for tensor in (spread, hidden, initial[:, None], grad)]
     written = [None if gradients is None else _adjacent(gradients), _adjacent(total), _adjacent(grad_initial[:, None])]
     sizes = (*hidden.shape[:2], read[0].shape[2])
     arrays = map(_array, read + written)
     core.check(core.library().elman_scan_backward(*_problem(hidden, backward_in_time), *sizes, *arrays))
     return None if gradients is None else gradients.sum_to_size(decay.shape), total, grad_initial
-
-
-def _core_empty(like: Tensor) -> Tensor:
-    """A contiguous tensor of that shape and type, not filled. A large one lies in the core's memory, which is used again: the
-    system would hand out every page of it anew, which takes longer than the scan."""
-    size = like.numel() * like.element_size()
-    if size < _LARGE:
-        return torch.empty_like(like, memory_format=torch.contiguous_format)
-    memory = core.Memory(size)
-    array = (ctypes.c_byte * size).from_address(memory.address)
-    array.memory = memory  # type: ignore[attr-defined]  # lives as long as the array, which lives as long as the tensor
-    return torch.frombuffer(array, dtype=like.dtype).resize_(
-        like.shape
-    )  # not a view, which could not be changed in place
 
 
 def _problem(tensor: Tensor, backward_in_time: bool) -> tuple[int, int, int, int]:

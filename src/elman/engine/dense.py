@@ -7,10 +7,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from elman import core
-from elman.engine.kernels import can_run
-from elman.engine.native import CODES, array
+from elman.cells.memory import empty
+from elman.engine.native import CODES, array, can_run
 
 WORTHWHILE = 1 << 20  # multiplications, below which the call costs more than the faster product saves
 FEWEST_ROWS = 16  # with fewer, arranging the weight for the product costs more than the product
@@ -25,6 +26,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return y.reshape(*x.shape[:-1], weight.shape[0])
 
 
+class DenseByCore(TorchFunctionMode):
+    """Where torch's dense layers are `linear`."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return (linear if func is F.linear else func)(*args, **(kwargs or {}))
+
+
 def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     given = (x, weight) if bias is None else (x, weight, bias)
     return (
@@ -34,9 +42,6 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and weight.ndim == 2
         and x.shape[-1] == weight.shape[1]
         and (bias is None or bias.shape == weight.shape[:1])
-        and not (
-            torch.compiler.is_compiling() or torch._C._is_tracing()
-        )  # what records a graph sees torch's calls only
         and core.available()
     )
 
@@ -61,9 +66,9 @@ class _Linear(torch.autograd.Function):
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (m, k) times the transpose of weight (n, k), which may have any strides, plus the bias."""
-    x = _adjacent(x)
-    y = x.new_empty(x.shape[0], weight.shape[0])
-    bias = None if bias is None else bias.contiguous()
+    x, weight = _adjacent(x), weight.resolve_neg()
+    y = empty((x.shape[0], weight.shape[0]), x.dtype)
+    bias = None if bias is None else bias.resolve_neg().contiguous()
     core.check(
         core.library().elman_matmul(
             CODES[x.dtype],
@@ -84,7 +89,7 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _outer(left: Tensor, right: Tensor) -> Tensor:
     """The sum over rows of left (m, p) times right (m, q): (p, q)."""
     left, right = _adjacent(left), _adjacent(right)
-    out = left.new_empty(left.shape[1], right.shape[1])
+    out = empty((left.shape[1], right.shape[1]), left.dtype)
     core.check(
         core.library().elman_outer(
             CODES[left.dtype],
@@ -103,4 +108,5 @@ def _outer(left: Tensor, right: Tensor) -> Tensor:
 
 def _adjacent(rows: Tensor) -> Tensor:
     """With columns side by side, as the core reads them; rows may lie anywhere."""
+    rows = rows.resolve_neg()
     return rows if rows.stride(1) == 1 else rows.contiguous()

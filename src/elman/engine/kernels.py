@@ -6,32 +6,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
-from torch.nn import Parameter
 
 from elman.cells.cell import Cell
+from elman.cells.memory import empty
 from elman.cells.scan import loop
 from elman.engine.compile import Compiled, Wanted, compile_cell
+from elman.engine.dense import DenseByCore
 from elman.engine.native import Batch, Tensors, sequence
 from elman.engine.trace import flat
 from elman.errors import UsageError
 from elman.state import State, leaves, unflatten
-
-DTYPES = (torch.float32, torch.float64)
-
-
-def can_run(x: Tensor) -> bool:
-    """Whether the core can run on such a tensor, here and now; whether it is there and can run the cell are other questions."""
-    return (
-        type(x) in (Tensor, Parameter)  # others see what torch does to them
-        and x.device.type == "cpu"
-        and (x.dtype in DTYPES or torch.is_autocast_enabled("cpu"))
-        # torch.func and forward differentiation see through torch's operations only
-        and torch._C._functorch.peek_interpreter_stack() is None
-        and forward_ad._current_level < 0
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    )
 
 
 def run_native(cell: Cell, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
@@ -53,7 +37,8 @@ def run_native(cell: Cell, x: Tensor, state: State, lengths: Tensor | None) -> t
         _check(x, list(leaves(state)), dtype)
         x = x.to(dtype)
         if not compiled.projects:
-            x = cell.project(x)
+            with DenseByCore():
+                x = cell.project(x)
         y, last = _over_time(compiled, x, [leaf.to(dtype) for leaf in leaves(state)], weights, lengths, bfloat16)
     return y, unflatten(state, iter(last))
 
@@ -164,10 +149,6 @@ def _adjacent(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
-def _empty(*shape: int, dtype: torch.dtype) -> Tensor:
-    return torch.empty(shape, dtype=dtype, device="cpu")  # whatever the default device is
-
-
 def _forward(call: _Call, named: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Outputs, final states, and what is kept of all steps."""
     native = call.compiled.plans(call.wanted, call.batch.dtype).forward
@@ -202,9 +183,9 @@ def _backward(
     dy, *after = slopes
     following = dict(zip(call.changing, after, strict=True))
     outputs = _outputs(batch, (operand.size for operand in plan.program.outputs.values()))
-    before = {name: _empty(batch.size, width, dtype=batch.dtype) for name, width in leaves.states.items()}
+    before = {name: empty((batch.size, width), batch.dtype) for name, width in leaves.states.items()}
     weights = {
-        name: _empty(*shape, dtype=batch.dtype)
+        name: empty(shape, batch.dtype)
         for name, shape in plan.program.weights.items()
         if name in {one.weight for one in plan.program.gradients}
     }
@@ -229,8 +210,8 @@ def _backward(
 
 def _outputs(batch: Batch, widths: Iterable[int]) -> list[Tensor]:
     """Room for what a run gives at each step; where there is padding it stays zero."""
-    make = torch.empty if batch.lengths is None else torch.zeros
-    return [make(batch.size, batch.steps, width, dtype=batch.dtype, device="cpu") for width in widths]
+    outputs = [empty((batch.size, batch.steps, width), batch.dtype) for width in widths]
+    return outputs if batch.lengths is None else [output.zero_() for output in outputs]
 
 
 def _slope(slope: Tensor | None, batch: Batch, width: int) -> Tensor:

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn import Parameter
 
 from elman import core
+from elman.cells.memory import in_core
 from elman.engine.plan import Plan
 from elman.engine.program import Operation
 
@@ -20,6 +23,23 @@ NUMPY: dict[torch.dtype, type[np.floating]] = {torch.float32: np.float32, torch.
 LONG = 10**9
 """Work, in numbers touched, from which a run lasts some hundredths of a second or more and can be interrupted."""
 CODES = {torch.float32: core.FLOAT32, torch.float64: core.FLOAT64}
+
+
+DTYPES = (torch.float32, torch.float64)
+
+
+def can_run(x: Tensor) -> bool:
+    """Whether the core can run on such a tensor, here and now; whether it is there and can run the cell are other questions."""
+    return (
+        type(x) in (Tensor, Parameter)  # others see what torch does to them
+        and x.device.type == "cpu"
+        and (x.dtype in DTYPES or torch.is_autocast_enabled("cpu"))
+        # torch.func and forward differentiation see through torch's operations only
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and forward_ad._current_level < 0
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    )
 
 
 @dataclass(frozen=True)
@@ -141,10 +161,7 @@ def _work(plan: Plan, operation: Operation) -> int:
 def sequence(batch: Batch, width: int) -> Tensor:
     """Memory for what is kept of all steps, (elements,), not cleared; it goes back to the core with the tensor."""
     size = core.library().elman_sequence_size(CODES[batch.dtype], width, batch.real_steps)
-    memory = core.Memory(size * batch.dtype.itemsize)
-    array = (ctypes.c_char * memory.size).from_address(memory.address)
-    array.memory = memory  # type: ignore[attr-defined]  # which lives as long as the tensor has its buffer
-    return torch.frombuffer(array, dtype=batch.dtype)
+    return in_core(size * batch.dtype.itemsize, batch.dtype)
 
 
 def _arrays(tensors: Sequence[Tensor | None]) -> "ctypes.Array[core.Array]":

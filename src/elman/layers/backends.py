@@ -17,7 +17,8 @@ from elman.cells.cell import Cell
 from elman.cells.scan import loop
 from elman.cells.wrappers.wrapper import innermost
 from elman.engine.compile import compile_cell
-from elman.engine.kernels import can_run, run_native
+from elman.engine.kernels import run_native
+from elman.engine.native import can_run
 from elman.engine.trace import Untraceable
 from elman.errors import SlowWarning, UsageError
 from elman.layers.timings import faster
