@@ -205,12 +205,18 @@ class Result:
         }  # fmt: skip
 
 
+def uniform_lengths(shape: Shape) -> Tensor:
+    """From 1 to all steps, evenly spaced: half of the steps are real, in a small batch too, where a draw is off by a tenth."""
+    lengths = torch.linspace(1, shape.time, shape.batch).round().to(torch.int64)
+    return lengths[torch.randperm(shape.batch)]
+
+
 def measure(row: Row, shape: Shape, threads: int, rounds: int, budget: float) -> Result:
     """Agreement first, then the rounds."""
     torch.manual_seed(0)
     layer = build_layer(row.make, shape, row.reads)
     x, slope = sample_input(shape, row.reads), torch.randn(shape.batch, shape.time, layer.output_size)
-    lengths = torch.randint(1, shape.time + 1, (shape.batch,)) if row.with_lengths else None
+    lengths = uniform_lengths(shape) if row.with_lengths else None
     with on_threads(threads):
         difference, allowed = disagreement(row, layer, x, slope, lengths)
         calls: dict[str, Call] = {"own": training_call(layer, lambda: forward(layer, x, row.backend, lengths), slope)}

@@ -18,18 +18,22 @@ from elman.errors import UsageError
 from elman.state import State, leaves, unflatten
 
 
-def run_native(cell: Cell, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+def run_native(
+    cell: Cell, x: Tensor, state: State, lengths: Tensor | None, compiled: Compiled | None = None
+) -> tuple[Tensor, State]:
     """Run a cell over time in the core: see `elman.cells.scan.loop`, whose arguments and result these are.
 
     Under autocast it computes in the type of the cell's weights, and so are its results. Under autocast to bfloat16 float32
     products, the gradients of weights among them, round what they multiply to bfloat16 and add up in float32; where the
     machine has no instructions for it (AVX512_BF16) they stay as they are.
 
+    Args:
+        compiled: the cell's step as it is now, if that is known.
     Raises: Untraceable if the cell's step cannot be compiled; UsageError if the input or the state does not fit the cell.
     """
     if x.shape[0] == 0 or x.shape[1] == 0:
         return loop(cell, x, state, lengths)
-    compiled = compile_cell(cell, state)
+    compiled = compiled or compile_cell(cell, state)
     bfloat16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
     with torch.autocast(x.device.type, enabled=False):
         weights = compiled.traced.weights(cell)

@@ -16,7 +16,7 @@ from elman import core
 from elman.cells.cell import Cell
 from elman.cells.scan import loop
 from elman.cells.wrappers.wrapper import innermost
-from elman.engine.compile import compile_cell
+from elman.engine.compile import Compiled, compile_cell
 from elman.engine.kernels import run_native
 from elman.engine.native import can_run
 from elman.engine.trace import Untraceable
@@ -82,13 +82,18 @@ def _why_not(name: str, cell: Cell, state: State | None = None) -> str:
     if name == "scan":
         current = _is_current(inside, "scan", of=("step",))
         return "" if current and cell.parallel else "it has no form that is parallel over time"
+    compiled = _compile(cell, state)
+    return compiled if isinstance(compiled, str) else ""
+
+
+def _compile(cell: Cell, state: State | None) -> Compiled | str:
+    """The cell's step, compiled; or why it cannot be."""
     if not core.available():
         return core.why_absent()
     try:
-        compile_cell(cell, _example(cell) if state is None else state)
+        return compile_cell(cell, _example(cell) if state is None else state)
     except Untraceable as reason:
         return str(reason)
-    return ""
 
 
 def _example(cell: Cell) -> State:
@@ -114,14 +119,25 @@ def choose(cell: Cell, x: Tensor, state: State | None = None, lengths: Tensor | 
         lengths: as the layer got them; None if no row has padding.
     Raises: UsageError if one is forced that the cell does not have.
     """
+    return decide(cell, x, state, lengths)[0]
+
+
+def decide(
+    cell: Cell, x: Tensor, state: State | None = None, lengths: Tensor | None = None
+) -> tuple[Choice, Compiled | None]:
+    """As `choose`, with the compiled step where that was asked for: `run` takes it."""
     forced = _forced.get()
     if forced != "auto":
-        _check_forced(forced, cell, x, state)
-        return Choice(forced, "forced")
+        return Choice(forced, "forced"), _forced_step(forced, cell, x, state)
     if x.shape[1] <= 1:  # first, for streams: it asks nothing of the cell
-        return Choice("loop", "a single step is fastest as it is")
+        return Choice("loop", "a single step is fastest as it is"), None
+    compiled = _compile(cell, state) if can_run(x) else NOT_HERE
+    step, why_not_native = (None, compiled) if isinstance(compiled, str) else (compiled, "")
+    return _fastest(cell, x, state, lengths, why_not_native), step
+
+
+def _fastest(cell: Cell, x: Tensor, state: State | None, lengths: Tensor | None, why_not_native: str) -> Choice:
     name = type(cell).__name__
-    why_not_native = _why_not("native", cell, state) if can_run(x) else NOT_HERE
     if not _why_not("torch", cell):
         return _torch_or_native(cell, x, lengths, why_not_native)
     parallel = not _why_not("scan", cell)
@@ -141,15 +157,19 @@ def _carries_much(cell: Cell, state: State | None) -> bool:
     return bool(numbers > MUCH * cell.output_size)
 
 
-def _check_forced(forced: str, cell: Cell, x: Tensor, state: State | None) -> None:
-    reason = "" if forced == "loop" else _why_not(forced, cell, state)
-    if forced == "native" and not reason and not can_run(x):
-        reason = NOT_HERE
+def _forced_step(forced: str, cell: Cell, x: Tensor, state: State | None) -> Compiled | None:
+    """The compiled step, if that is what is forced. Raises UsageError if the cell does not have what is."""
+    if forced == "native":
+        compiled = _compile(cell, state) if can_run(x) else NOT_HERE
+        step, reason = (None, compiled) if isinstance(compiled, str) else (compiled, "")
+    else:
+        step, reason = None, "" if forced == "loop" else _why_not(forced, cell)
     if reason:
         raise UsageError(
             f"{type(cell).__name__} cannot run on the backend {forced!r}: {reason}. "
             f"Possible: auto, {', '.join(possible_backends(cell))}"
         )
+    return step
 
 
 def _torch_or_native(cell: Cell, x: Tensor, lengths: Tensor | None, why_not_native: str) -> Choice:
@@ -171,17 +191,22 @@ def _warn_once(message: str) -> None:
     warnings.warn(message, SlowWarning, stacklevel=5)
 
 
-def run(choice: str, cell: Cell, x: Tensor, state: State, lengths: Tensor | None) -> tuple[Tensor, State]:
+def run(
+    choice: str, cell: Cell, x: Tensor, state: State, lengths: Tensor | None, compiled: Compiled | None = None
+) -> tuple[Tensor, State]:
     """Run a cell over time: see `elman.cells.scan.loop`, whose arguments and result these are.
 
     Unlike there, x must be free of NaN in the padding: `elman.layers.Recurrent` sees to it.
+
+    Args:
+        compiled: the cell's step as it is now, if that is known.
     """
     if choice == "loop":
         return loop(cell, x, state, lengths)
     if choice == "scan":
         return cell.scan(x, state, lengths)
     if choice == "native":
-        return run_native(cell, x, state, lengths)
+        return run_native(cell, x, state, lengths, compiled)
     weights = cell.vendor()
     assert weights is not None
     return run_vendor(weights, x, state, lengths)

@@ -9,7 +9,7 @@ from elman.cells.cell import Cell
 from elman.cells.padding import check_lengths, zero_padding
 from elman.cells.scan import reverse_valid
 from elman.errors import ConfigError, UsageError
-from elman.layers.backends import Choice, choose, run
+from elman.layers.backends import Choice, choose, decide, run
 from elman.layers.checkpoint import run_checkpointed
 from elman.layers.layer import SequenceLayer
 from elman.state import State
@@ -70,8 +70,11 @@ class Recurrent(SequenceLayer):
             if "gap" in self.cell.inputs:
                 x = torch.cat([x[..., :-1], _gaps_to_the_next(x[..., -1:])], -1)
         self.cell.prepare()
-        over_time = run_checkpointed if self.checkpoint and torch.is_grad_enabled() else run
-        y, state = over_time(self.choice(x, state, lengths).name, self.cell, x, state, lengths)
+        choice, compiled = decide(self.cell, x, state, lengths)
+        if self.checkpoint and torch.is_grad_enabled():
+            y, state = run_checkpointed(choice.name, self.cell, x, state, lengths)
+        else:
+            y, state = run(choice.name, self.cell, x, state, lengths, compiled)
         if self.direction == "backward":
             y = reverse_valid(y, lengths)
         return y, state
