@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from elman.data.source import Source
 from elman.errors import DataError, ElmanError, RunError, UsageError
+from elman.layers.timings import held, hold
 from elman.models.build import EncoderConfig
 from elman.models.load import FORMAT as RUN_FORMAT
 from elman.models.model import Model
@@ -287,11 +288,23 @@ def test_the_fingerprint_follows_the_data(task: Language, tmp_path: Path) -> Non
 def test_threads_and_processes_that_differ_are_told(tmp_path: Path, task: Language) -> None:
     with pytest.raises(Killed):
         run(task, tmp_path, Kills(5))
-    notes = Checkpoints(tmp_path, about(threads=2, processes=3), 0, read(tmp_path)).begin()
+    notes = Checkpoints(tmp_path, about(threads=2, processes=3, kernels="portable"), 0, read(tmp_path)).begin()
     assert [note.split(":")[0] for note in notes] == [
         "the checkpoint was written by a training in 1 threads, this one is in 2",
         "the checkpoint was written by a training in 1 processes, this one is in 3",
+        "the checkpoint was written by a training with the kernels 'none' of elman's core, this one has 'portable'",
     ]
+
+
+def test_the_table_by_which_backends_are_chosen_is_kept(tmp_path: Path) -> None:
+    with held():
+        table = hold(None)
+        Checkpoints(tmp_path, about(timings=table), 0).begin()
+    saved = read(tmp_path)
+    assert saved is not None
+    assert saved.about.timings == table
+    with held():
+        assert hold(saved.about.timings) == table
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(

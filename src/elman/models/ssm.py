@@ -86,7 +86,7 @@ class SSM(Encoder):
     Source: Gu, Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2023, arXiv:2312.00752, section 3;
     norm: Zhang, Sennrich, "Root Mean Square Layer Normalization", 2019, arXiv:1910.07467.
     Differs: the input reaches the state by Δ B (Euler) and not by the exact hold of eq. 4: the paper's own code does so too.
-    Over time it is a parallel scan in plain PyTorch, `elman.cells.scan.linear_scan`.
+    Over time it is a scan, in the core or in plain PyTorch, `elman.cells.scan.linear_scan`.
     Parameters: I H + H + layers (H + 2 H E + (k + 1) E + E (R + 2 N) + (R + 1) E + E N + E + E H) + H, R = H / 16 rounded up.
 
     Args:
