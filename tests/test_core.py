@@ -39,7 +39,7 @@ def test_every_function_of_the_header_is_declared_and_nothing_else() -> None:
     header = without_comments(HEADER.read_text())
     functions = set(re.findall(r"\b(elman_\w+)\(", header))
     assert len(functions) > 10
-    declared = {name for name in functions if getattr(core.library(), name).argtypes is not None}
+    declared = {name for name in functions if getattr(core.functions(), name).argtypes is not None}
     assert declared == functions == set(core._FUNCTIONS)
 
 
@@ -48,7 +48,7 @@ def test_declarations_take_as_many_arguments_as_the_header() -> None:
     header = without_comments(HEADER.read_text())
     for name, arguments in re.findall(r"\b(elman_\w+)\(([^)]*)\)", header):
         count = 0 if arguments.strip() == "void" else arguments.count(",") + 1
-        assert len(getattr(core.library(), name).argtypes) == count, name
+        assert len(getattr(core.functions(), name).argtypes) == count, name
 
 
 def test_structures_have_the_fields_of_the_header_in_order() -> None:
@@ -82,7 +82,7 @@ def test_operations_are_the_headers_in_order() -> None:
 @pytest.mark.skipif(shutil.which("nm") is None, reason="nm, of binutils, is not installed")
 def test_the_library_exports_its_interface_and_nothing_else() -> None:
     shown = subprocess.run(
-        ["nm", "-D", "--defined-only", str(core.library()._name)], capture_output=True, text=True, check=True
+        ["nm", "-D", "--defined-only", str(core.functions()._name)], capture_output=True, text=True, check=True
     )
     assert {line.split()[-1] for line in shown.stdout.splitlines()} == set(core._FUNCTIONS)
 
@@ -118,7 +118,7 @@ def test_a_missing_core_is_told_once_with_what_to_do(tmp_path: Path) -> None:
 def test_a_library_that_is_none_is_told(tmp_path: Path) -> None:
     broken = tmp_path / "broken.so"
     broken.write_bytes(b"not a library")
-    ran = python("from elman import core; core.library()", ELMAN_CORE=str(broken))
+    ran = python("from elman import core; core.functions()", ELMAN_CORE=str(broken))
     assert ran.returncode == 1
     assert "ElmanError: elman's compiled core cannot be used" in ran.stderr
     assert "install elman again" in ran.stderr
@@ -132,7 +132,7 @@ def test_a_library_that_is_none_is_told(tmp_path: Path) -> None:
 def test_a_core_of_another_version_is_refused(tmp_path: Path, source: str, message: str) -> None:
     other = tmp_path / "other.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-xc", "-", "-o", str(other)], input=source, text=True, check=True)
-    ran = python("from elman import core; core.library()", ELMAN_CORE=str(other))
+    ran = python("from elman import core; core.functions()", ELMAN_CORE=str(other))
     assert message in ran.stderr
 
 
@@ -164,12 +164,12 @@ def test_unknown_kernels_are_refused() -> None:
 @needs_core
 def test_errors_tell_what_was_wrong() -> None:
     with pytest.raises(ElmanError, match="dtype 7: expected 0"):
-        core.check(core.library().elman_apply(7, 0, 1, None, None, None, None))
+        core.check(core.functions().elman_apply(7, 0, 1, None, None, None, None))
     with pytest.raises(ElmanError, match="operation 999: expected 0 to"):
-        core.check(core.library().elman_apply(0, 999, 1, None, None, None, None))
+        core.check(core.functions().elman_apply(0, 999, 1, None, None, None, None))
     number = ctypes.c_float(1)
     address = ctypes.addressof(number)
-    result = core.library().elman_apply(0, core.operations().index("add"), 1, address, None, None, address)
+    result = core.functions().elman_apply(0, core.operations().index("add"), 1, address, None, None, address)
     with pytest.raises(ElmanError, match="takes 2 operands; number 1 is null"):
         core.check(result)
 
@@ -191,7 +191,7 @@ def test_memory_is_aligned_and_all_of_it_can_be_used(size: int) -> None:
 @needs_core
 @pytest.mark.parametrize("size", [1000, 3_000_000])
 def test_memory_given_back_is_used_again_also_for_a_little_less(size: int) -> None:
-    core.library().elman_trim()
+    core.functions().elman_trim()
     memory = core.Memory(size)
     address = memory.address
     del memory
@@ -213,13 +213,13 @@ from elman import core
 import re
 def mapped():
     return int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
-core.library()
+core.functions()
 start = mapped()
 blocks = [core.Memory(300 << 20) for _ in range(5)]
 full = mapped() - start
 del blocks
 kept = mapped() - start
-core.library().elman_trim()
+core.functions().elman_trim()
 print(1400 < full, 800 < kept < 1100, mapped() - start < 50)
 """
     if not Path("/proc/self/status").exists():
@@ -236,7 +236,7 @@ from elman import core
 def multiply(threads):
     x, w, y = np.ones((64, 32), np.float32), np.ones((48, 32), np.float32), np.zeros((64, 48), np.float32)
     arrays = [core.Array(a.ctypes.data, a.shape[1], 1) for a in (x, w, y)]
-    core.check(core.library().elman_matmul(0, threads, 64, 48, 32, arrays[0], arrays[1], None, arrays[2], 0))
+    core.check(core.functions().elman_matmul(0, threads, 64, 48, 32, arrays[0], arrays[1], None, arrays[2], 0))
     assert (y == 32).all()
 """
 
@@ -282,7 +282,7 @@ def test_calls_from_many_python_threads_do_not_meet() -> None:
         y = np.zeros((40, 50), np.float32)
         arrays = [core.Array(a.ctypes.data, a.shape[1], 1) for a in (x, w, y)]
         for _ in range(20):
-            core.check(core.library().elman_matmul(0, 2, 40, 50, 30, arrays[0], arrays[1], None, arrays[2], 0))
+            core.check(core.functions().elman_matmul(0, 2, 40, 50, 30, arrays[0], arrays[1], None, arrays[2], 0))
         return bool((y == 30 * value).all())
 
     with ThreadPoolExecutor(4) as pool:

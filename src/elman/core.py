@@ -94,8 +94,8 @@ def why_absent() -> str:
     return _loaded()[1]
 
 
-def library() -> ctypes.CDLL:
-    """The core, with the types of all functions of ``core.h`` declared.
+def functions() -> ctypes.CDLL:
+    """The functions of the core, each with the types that ``core.h`` declares.
 
     Raises:
         ElmanError: there is none; the message says why.
@@ -113,24 +113,24 @@ def check(result: int) -> None:
         ElmanError: with the core's own sentence.
     """
     if result:
-        raise ElmanError(f"elman's core: {library().elman_error().decode()}")
+        raise ElmanError(f"elman's core: {functions().elman_error().decode()}")
 
 
 def operations() -> list[str]:
     """The names of the pointwise operations; the code of each is its place."""
-    names: bytes = library().elman_operations()
+    names: bytes = functions().elman_operations()
     return names.decode().split(",")
 
 
 def kernels() -> str:
     """The name of the instruction set in use: "avx512", "avx2", "neon" or "portable"."""
-    name: bytes = library().elman_kernels()
+    name: bytes = functions().elman_kernels()
     return name.decode()
 
 
 def has_bfloat16() -> bool:
     """Whether products of the kernels in use can round to bfloat16; where they cannot, they are products of float32."""
-    return bool(library().elman_has_bfloat16())
+    return bool(functions().elman_has_bfloat16())
 
 
 @contextmanager
@@ -165,7 +165,7 @@ class Memory:
     """
 
     def __init__(self, size: int) -> None:
-        core = library()
+        core = functions()
         address: int | None = core.elman_allocate(size)
         if address is None:
             raise ElmanError(f"no memory for {size:,} bytes; use a smaller batch or shorter sequences")
@@ -222,8 +222,8 @@ def _declare(core: ctypes.CDLL) -> ctypes.CDLL:
 
 
 def _force(name: str) -> None:
-    if library().elman_use_kernels(name.encode()):
-        raise ConfigError(f"elman's core: {library().elman_error().decode()}")
+    if functions().elman_use_kernels(name.encode()):
+        raise ConfigError(f"elman's core: {functions().elman_error().decode()}")
 
 
 def _runs(name: str) -> bool:

@@ -81,7 +81,7 @@ def main(seed: int) -> None:
             if keeps_sizes:
                 call.run(address)
                 ran += 1
-            core.library().elman_plan_destroy(address)
+            core.functions().elman_plan_destroy(address)
     print(refused, ran)
 
 

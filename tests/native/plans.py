@@ -102,7 +102,7 @@ class Plan:
 def create(words: Sequence[int], constants: Sequence[float] = ()) -> int | None:
     """The address of a plan; None if the core refuses it (``elman_error`` says why)."""
     numbers = (ctypes.c_double * max(1, len(constants)))(*constants)
-    plan: int | None = core.library().elman_plan_create((ctypes.c_int64 * len(words))(*words), len(words), numbers)
+    plan: int | None = core.functions().elman_plan_create((ctypes.c_int64 * len(words))(*words), len(words), numbers)
     return plan
 
 
@@ -165,22 +165,22 @@ class Call:
                 for name in ("inputs", "outputs", "initial", "final", "fixed", "sequence_initial")
             },
         )
-        result: int = core.library().elman_run(plan, ctypes.byref(call))
+        result: int = core.functions().elman_run(plan, ctypes.byref(call))
         return result
 
 
 def run(plan: Plan, dtype: int, call: Call) -> None:
     """Makes a plan, runs it, and expects both to work."""
     address = create(plan.words(dtype), plan.constants)
-    assert address is not None, core.library().elman_error().decode()
+    assert address is not None, core.functions().elman_error().decode()
     try:
-        assert call.run(address) == 0, core.library().elman_error().decode()
+        assert call.run(address) == 0, core.functions().elman_error().decode()
     finally:
-        core.library().elman_plan_destroy(address)
+        core.functions().elman_plan_destroy(address)
 
 
 def sequence_memory(plan: Plan, dtype: int, total_steps: int) -> list[core.Memory]:
-    size = core.library().elman_sequence_size
+    size = core.functions().elman_sequence_size
     return [core.Memory(DTYPES[dtype].itemsize * size(dtype, width, total_steps)) for width in plan.sequences]
 
 

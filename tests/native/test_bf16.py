@@ -38,7 +38,9 @@ def matmul(
 ) -> None:
     (m, k), n = x.shape, w.shape[0]
     address = None if bias is None else bias.ctypes.data
-    core.check(core.library().elman_matmul(dtype, threads, m, n, k, array(x), array(w), address, array(y), accumulate))
+    core.check(
+        core.functions().elman_matmul(dtype, threads, m, n, k, array(x), array(w), address, array(y), accumulate)
+    )
 
 
 def outer(
@@ -51,7 +53,7 @@ def outer(
 ) -> None:
     sizes = (*left.shape, right.shape[1])
     core.check(
-        core.library().elman_outer(dtype, threads, *sizes, array(left), array(right), out.ctypes.data, accumulate)
+        core.functions().elman_outer(dtype, threads, *sizes, array(left), array(right), out.ctypes.data, accumulate)
     )
 
 
@@ -241,4 +243,4 @@ def test_other_types_are_refused() -> None:
         with pytest.raises(ElmanError, match=rf"dtype {dtype}: expected 0"):
             outer(x, x, y, dtype=dtype)
     with pytest.raises(ElmanError, match=r"dtype 2: expected 0 \(float32\) or 1"):  # not a product
-        core.check(core.library().elman_apply(core.BFLOAT16, 0, 0, None, None, None, None))
+        core.check(core.functions().elman_apply(core.BFLOAT16, 0, 0, None, None, None, None))

@@ -41,14 +41,14 @@ def matmul(x: Numbers, w: Numbers, bias: Numbers | None, y: Numbers, threads: in
     (m, k), n = x.shape, w.shape[0]
     code = core.FLOAT64 if x.dtype == np.float64 else core.FLOAT32
     address = None if bias is None else bias.ctypes.data
-    core.check(core.library().elman_matmul(code, threads, m, n, k, array(x), array(w), address, array(y), accumulate))
+    core.check(core.functions().elman_matmul(code, threads, m, n, k, array(x), array(w), address, array(y), accumulate))
 
 
 def outer(left: Numbers, right: Numbers, out: Numbers, threads: int, accumulate: bool) -> None:
     code = core.FLOAT64 if left.dtype == np.float64 else core.FLOAT32
     sizes = (*left.shape, right.shape[1])
     core.check(
-        core.library().elman_outer(code, threads, *sizes, array(left), array(right), out.ctypes.data, accumulate)
+        core.functions().elman_outer(code, threads, *sizes, array(left), array(right), out.ctypes.data, accumulate)
     )
 
 
@@ -150,8 +150,8 @@ def column_sums(rows: Numbers) -> Numbers:
     one_input, nothing = [2, 0, 0, 0], [0, 0, 0, 0]
     gradients = [1, 0, 0, *one_input, width, *nothing, 0]
     words = [core.INTERFACE, code, 0, 0, *inputs, 0, 0, *vectors, 0, 0, 0, 0, 0, 0, 0, 0, 0, *gradients]
-    plan = core.library().elman_plan_create((c_int64 * len(words))(*words), len(words), None)
-    assert plan, core.library().elman_error()
+    plan = core.functions().elman_plan_create((c_int64 * len(words))(*words), len(words), None)
+    assert plan, core.functions().elman_error()
     out = np.zeros(width, rows.dtype)
     vector = np.zeros(width, rows.dtype)
     step, row = (rows.strides[axis] // rows.itemsize for axis in (1, 0))
@@ -159,8 +159,8 @@ def column_sums(rows: Numbers) -> Numbers:
     call.inputs = (core.Array * 1)(core.Array(rows.ctypes.data, row, step))
     call.vectors = (c_void_p * 1)(vector.ctypes.data)
     call.vector_gradients = (c_void_p * 1)(out.ctypes.data)
-    core.check(core.library().elman_run(plan, call))
-    core.library().elman_plan_destroy(plan)
+    core.check(core.functions().elman_run(plan, call))
+    core.functions().elman_plan_destroy(plan)
     return out
 
 

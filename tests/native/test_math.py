@@ -41,7 +41,9 @@ def apply(name: str, *operands: NDArray[np.floating]) -> NDArray[np.floating]:
     out = np.empty_like(operands[0])
     addresses = [array.ctypes.data for array in operands] + [None] * (3 - len(operands))
     dtype = core.FLOAT32 if out.dtype == np.float32 else core.FLOAT64
-    core.check(core.library().elman_apply(dtype, core.operations().index(name), out.size, *addresses, out.ctypes.data))
+    core.check(
+        core.functions().elman_apply(dtype, core.operations().index(name), out.size, *addresses, out.ctypes.data)
+    )
     return out
 
 

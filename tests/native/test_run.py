@@ -237,7 +237,7 @@ def test_each_operation_on_each_kind_of_operand(operation: str, size: int) -> No
         read = [columns(operand, rows, size) for operand in operands[:count]]
         expected = np.zeros((3, size))
         addresses = [one.ctypes.data for one in read] + [None] * (3 - count)
-        core.check(core.library().elman_apply(core.FLOAT64, code, expected.size, *addresses, expected.ctypes.data))
+        core.check(core.functions().elman_apply(core.FLOAT64, code, expected.size, *addresses, expected.ctypes.data))
         np.testing.assert_allclose(got[:, 0], expected, rtol=1e-14)
 
 
@@ -253,7 +253,7 @@ def operand_count(code: int) -> int:
         plan = Plan(inputs=[1], chunks=[1])
         plan.before = [[0, 1, 0, code, 1, count, *at(CHUNK), *(at(INPUT) * count)]]
         if (address := plans.create(plan.words(core.FLOAT64))) is not None:
-            core.library().elman_plan_destroy(address)
+            core.functions().elman_plan_destroy(address)
             return count
     raise AssertionError(code)
 
@@ -296,13 +296,13 @@ def test_stop() -> None:
     assert call.run(address) == 0
     call.stop = 1
     assert call.run(address) == core.STOPPED
-    core.library().elman_plan_destroy(address)
+    core.functions().elman_plan_destroy(address)
 
 
 def refusal(plan: Plan | list[int]) -> str:
     address = plans.create(plan if isinstance(plan, list) else plan.words(core.FLOAT32), [0.0] * 8)
     assert address is None
-    message: bytes = core.library().elman_error()
+    message: bytes = core.functions().elman_error()
     return message.decode()
 
 
@@ -359,9 +359,9 @@ def test_a_call_that_is_wrong_is_refused() -> None:
     wrong += [{"steps": 1, "inputs": [None]}, {"fixed": [None]}, {"vectors": [None]}, {"batch": 2**40, "steps": 2**40}]
     for change in wrong:
         assert Call(**(good | change)).run(address) == 1, change
-        assert "run: " in core.library().elman_error().decode()
-    assert core.library().elman_run(None, None) == 1
-    core.library().elman_plan_destroy(address)
+        assert "run: " in core.functions().elman_error().decode()
+    assert core.functions().elman_run(None, None) == 1
+    core.functions().elman_plan_destroy(address)
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -105,11 +105,11 @@ def test_the_recurrence_and_its_gradients(
     by_decay, by_initial = np.full_like(decay, np.nan), np.full_like(initial, np.nan)
     call = problem(values, reverse, threads)
 
-    core.check(core.library().elman_scan(*call, *map(view, (decay, values, initial, hidden))))
+    core.check(core.functions().elman_scan(*call, *map(view, (decay, values, initial, hidden))))
     assert_close(hidden, recurrence(decay, values, initial, reverse))
 
     arrays = map(view, (decay, hidden, initial, slope, by_decay, by_values, by_initial))
-    core.check(core.library().elman_scan_backward(*call, *arrays))
+    core.check(core.functions().elman_scan_backward(*call, *arrays))
     expected = gradients(decay, hidden, initial, slope, reverse)
     for actual, wanted in zip((by_decay, by_values, by_initial), expected, strict=True):
         assert_close(actual, wanted)
@@ -125,9 +125,9 @@ def test_threads_share_it_out_and_give_the_same(shape: tuple[int, int, int]) -> 
     for threads in (1, 2, 3):
         hidden, total, by_decay = np.empty_like(values), np.empty_like(values), np.empty_like(constant)
         call = problem(values, False, threads)
-        core.check(core.library().elman_scan(*call, *map(view, (decay, values, None, hidden))))
+        core.check(core.functions().elman_scan(*call, *map(view, (decay, values, None, hidden))))
         arrays = map(view, (constant, hidden, None, values, by_decay, total, None))
-        core.check(core.library().elman_scan_backward(*call, *arrays))
+        core.check(core.functions().elman_scan_backward(*call, *arrays))
         results.append((hidden, total, by_decay))
     zeros = np.zeros((shape[0], 1, shape[2]))
     assert_close(results[0][0], recurrence(decay, values, zeros, False))
@@ -143,7 +143,7 @@ def test_nothing_beside_the_arrays_is_written() -> None:
     decay, values = numbers(generator, (2, 5, 11), np.float32), numbers(generator, (2, 5, 11), np.float32)
     memory = np.full((2, 5, 30), 7, np.float32)
     core.check(
-        core.library().elman_scan(*problem(values, False, 1), *map(view, (decay, values, None, memory[..., 3:14])))
+        core.functions().elman_scan(*problem(values, False, 1), *map(view, (decay, values, None, memory[..., 3:14])))
     )
     assert (memory[..., :3] == 7).all()
     assert (memory[..., 14:] == 7).all()
@@ -154,7 +154,7 @@ def test_nothing_beside_the_arrays_is_written() -> None:
 def test_without_steps_the_gradient_by_the_initial_state_is_zero() -> None:
     nothing, by_initial = np.empty((2, 0, 3)), np.full((2, 1, 3), np.nan)
     arrays = map(view, (nothing, nothing, None, nothing, None, nothing, by_initial))
-    core.check(core.library().elman_scan_backward(*problem(nothing, False, 1), *arrays))
+    core.check(core.functions().elman_scan_backward(*problem(nothing, False, 1), *arrays))
     np.testing.assert_array_equal(by_initial, 0)
 
 
@@ -164,7 +164,7 @@ def test_without_steps_the_gradient_by_the_initial_state_is_zero() -> None:
 )
 def test_a_wrong_call_is_refused(sizes: tuple[int, ...], message: str) -> None:
     with pytest.raises(ElmanError, match=message):
-        core.check(core.library().elman_scan(*sizes, *[core.Array()] * 4))
+        core.check(core.functions().elman_scan(*sizes, *[core.Array()] * 4))
 
 
 # ---- linear_scan ---------------------------------------------------------------------------------------------------

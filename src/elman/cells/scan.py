@@ -145,7 +145,7 @@ def _core_scan(decay: Tensor, values: Tensor, initial: Tensor, backward_in_time:
     batch, time = values.shape[:2]
     rows = [_adjacent(_spread(decay, values)), _adjacent(values), _adjacent(initial[:, None]), _adjacent(hidden)]
     sizes = (batch, time, rows[1].shape[2])
-    core.check(core.library().elman_scan(*_problem(values, backward_in_time), *sizes, *map(_array, rows)))
+    core.check(core.functions().elman_scan(*_problem(values, backward_in_time), *sizes, *map(_array, rows)))
     return hidden
 
 
@@ -161,7 +161,7 @@ def _core_gradients(
     written = [None if gradients is None else _adjacent(gradients), _adjacent(total), _adjacent(grad_initial[:, None])]
     sizes = (*hidden.shape[:2], read[0].shape[2])
     arrays = map(_array, read + written)
-    core.check(core.library().elman_scan_backward(*_problem(hidden, backward_in_time), *sizes, *arrays))
+    core.check(core.functions().elman_scan_backward(*_problem(hidden, backward_in_time), *sizes, *arrays))
     return None if gradients is None else gradients.sum_to_size(decay.shape), total, grad_initial
 
 

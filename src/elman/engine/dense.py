@@ -70,7 +70,7 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     y = empty((x.shape[0], weight.shape[0]), x.dtype)
     bias = None if bias is None else bias.resolve_neg().contiguous()
     core.check(
-        core.library().elman_matmul(
+        core.functions().elman_matmul(
             CODES[x.dtype],
             torch.get_num_threads(),
             x.shape[0],
@@ -91,7 +91,7 @@ def _outer(left: Tensor, right: Tensor) -> Tensor:
     left, right = _adjacent(left), _adjacent(right)
     out = empty((left.shape[1], right.shape[1]), left.dtype)
     core.check(
-        core.library().elman_outer(
+        core.functions().elman_outer(
             CODES[left.dtype],
             torch.get_num_threads(),
             left.shape[0],

@@ -102,13 +102,13 @@ class NativePlan:
     def __init__(self, plan: Plan, dtype: torch.dtype) -> None:
         words = plan.words(NUMPY[dtype])
         constants = (c_double * len(plan.constants))(*plan.constants)
-        library = core.library()
-        handle = library.elman_plan_create(words.ctypes.data_as(POINTER(c_int64)), len(words), constants)
+        functions = core.functions()
+        handle = functions.elman_plan_create(words.ctypes.data_as(POINTER(c_int64)), len(words), constants)
         core.check(0 if handle else 1)
         self.plan = plan
         self._work = sum(_work(plan, operation) for operation in plan.program.operations)
         self._handle = handle
-        weakref.finalize(self, library.elman_plan_destroy, handle).atexit = False
+        weakref.finalize(self, functions.elman_plan_destroy, handle).atexit = False
 
     def run(self, batch: Batch, tensors: Tensors) -> None:
         """Run over the batch; what the plan computes is written into the tensors."""
@@ -137,7 +137,7 @@ class NativePlan:
             self._run_interruptibly(call)
 
     def _run(self, call: core.Call) -> None:
-        core.check(core.library().elman_run(self._handle, ctypes.byref(call)))
+        core.check(core.functions().elman_run(self._handle, ctypes.byref(call)))
 
     def _run_interruptibly(self, call: core.Call) -> None:
         """Python looks at signals only between its own instructions: it waits while another thread is in the core."""
@@ -160,7 +160,7 @@ def _work(plan: Plan, operation: Operation) -> int:
 
 def sequence(batch: Batch, width: int) -> Tensor:
     """Memory for what is kept of all steps, (elements,), not cleared; it goes back to the core with the tensor."""
-    size = core.library().elman_sequence_size(CODES[batch.dtype], width, batch.real_steps)
+    size = core.functions().elman_sequence_size(CODES[batch.dtype], width, batch.real_steps)
     return in_core(size * batch.dtype.itemsize, batch.dtype)
 
 

@@ -126,7 +126,7 @@ def _core_product(a: Tensor, b: Tensor, out: Tensor) -> None:
     arrays = [core.Array(tensor.data_ptr(), MATRIX_SIZE, 1) for tensor in (a, b, out)]
     x, w, y = map(ctypes.byref, arrays)
     sizes = (MATRIX_SIZE, MATRIX_SIZE, MATRIX_SIZE)
-    core.check(core.library().elman_matmul(core.FLOAT32, torch.get_num_threads(), *sizes, x, w, None, y, 0))
+    core.check(core.functions().elman_matmul(core.FLOAT32, torch.get_num_threads(), *sizes, x, w, None, y, 0))
 
 
 def matrix_rate(seconds: float) -> float:
